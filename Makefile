@@ -1,0 +1,26 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: demo test test-all lint clean
+
+demo: .venv/installed  ## generated scenes, a short training, output/demo/report.html
+	$(BIN)/paddle-pointrend demo
+
+test: lint  ## everything but the slow tests, with the coverage of the package
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+test-all: lint  ## the slow tests too
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else 'Python 3.11 is needed, this is ' + sys.version.split()[0] + '; set PYTHON=/path/to/python3.11')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[cpu,test]"
+	touch $@
+
+clean:
+	rm -rf .venv output build *.egg-info

@@ -1,0 +1,58 @@
+"""CPU settings that only count when they are made before Paddle is imported.
+
+The package's __init__ calls prepare_command_line() first of all. In a program that imports paddle_pointrend as a
+library nothing is set: it is the program's own affair.
+"""
+
+import os
+import pathlib
+import sys
+
+
+def prepare_command_line():
+    """Sets thread count and, on AMD, MKL's code path, when this process runs the paddle-pointrend command on CPU.
+
+    Paddle takes one thread unless OMP_NUM_THREADS says otherwise, and the MKL in its CPU wheel takes a slow path on
+    AMD processors unless MKL_DEBUG_CPU_TYPE=5. What the user has set stays.
+
+    Returns:
+        What was set, "NAME=value" strings; empty where nothing was.
+    """
+    if not _runs_command_line() or "paddle" in sys.modules or _uses_gpu():
+        return []
+    wanted = {"OMP_NUM_THREADS": str(_threads_for_this_process())}
+    if _processor_is_amd():
+        wanted["MKL_DEBUG_CPU_TYPE"] = "5"
+    missing = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(missing)
+    return [f"{name}={value}" for name, value in missing.items()]
+
+
+def _runs_command_line():
+    program = pathlib.Path(sys.argv[0]).name if sys.argv else ""
+    started_as_module = any(
+        pair in (("-m", "paddle_pointrend"), ("-m", "paddle_pointrend.__main__"))
+        for pair in zip(sys.orig_argv, sys.orig_argv[1:])
+    )
+    return program.startswith("paddle-pointrend") or started_as_module
+
+
+def _uses_gpu():
+    arguments = " ".join(sys.argv)
+    if "--device cpu" in arguments or "--device=cpu" in arguments:
+        return False
+    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and pathlib.Path("/dev/nvidia0").exists()
+
+
+def _threads_for_this_process():
+    """The processors this process may use, shared among the processes of a launcher on this machine."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = int(os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM") or 1)
+    return max(1, processors // processes)
+
+
+def _processor_is_amd(cpuinfo="/proc/cpuinfo"):
+    try:
+        return "AuthenticAMD" in pathlib.Path(cpuinfo).read_text()
+    except OSError:
+        return False

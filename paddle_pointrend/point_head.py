@@ -1,0 +1,67 @@
+"""The point head: a small MLP that predicts again at points (section 3.3 of the paper)."""
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+
+class PointHead(nn.Layer):
+    """A multi-layer perceptron with weights shared by all points, as 1x1 convolutions.
+
+    Args:
+        in_channels: channels of the fine features.
+        num_classes: K, classes predicted, and channels of the coarse logits.
+        hidden_channels: channels of each hidden layer.
+        num_layers: hidden layers.
+        coarse_in_every_layer: True puts the coarse logits before every layer (mmsegmentation's default), False
+            before the first only (the authors' semantic segmentation head in detectron2).
+        predictor_init_std: the last layer starts normal with this deviation; the references use 0.01
+            (mmsegmentation) and 0.001 (detectron2).
+
+    Hidden layers start as He et al. 2015 (normal, fan out), biases at zero, as in both references.
+    """
+
+    def __init__(
+        self,
+        in_channels,
+        num_classes,
+        *,
+        hidden_channels=256,
+        num_layers=3,
+        coarse_in_every_layer=True,
+        predictor_init_std=0.01,
+    ):
+        super().__init__()
+        for name, value in (("in_channels", in_channels), ("num_classes", num_classes), ("num_layers", num_layers)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.coarse_in_every_layer = coarse_in_every_layer
+        coarse_again = num_classes if coarse_in_every_layer else 0
+        widths = [in_channels + num_classes] + [hidden_channels + coarse_again] * num_layers
+        # A 1x1 convolution's fan out is its output channels.
+        hidden_init = nn.initializer.Normal(0.0, (2.0 / hidden_channels) ** 0.5)
+        self.layers = nn.LayerList(_pointwise(width, hidden_channels, hidden_init) for width in widths[:-1])
+        self.predictor = _pointwise(widths[-1], num_classes, nn.initializer.Normal(0.0, predictor_init_std))
+
+    def forward(self, fine_features, coarse_logits):
+        """
+        Args:
+            fine_features: [N, C, P], sampled at the points.
+            coarse_logits: [N, K, P], sampled at the same points.
+
+        Returns:
+            Logits [N, K, P].
+        """
+        x = paddle.concat([fine_features, coarse_logits], axis=1)
+        for layer in self.layers:
+            x = F.relu(layer(x))
+            if self.coarse_in_every_layer:
+                x = paddle.concat([x, coarse_logits], axis=1)
+        return self.predictor(x)
+
+
+def _pointwise(in_channels, out_channels, weight_init):
+    bias_init = nn.initializer.Constant(0.0)
+    return nn.Conv1D(in_channels, out_channels, 1, weight_attr=weight_init, bias_attr=bias_init)

@@ -1,0 +1,252 @@
+"""Point operations: pure functions of tensors.
+
+Shape letters used below:
+    N: images, C: channels, K: classes, H and W: height and width of a map, P: points of one image.
+
+Coordinates are (x, y) in [0, 1] x [0, 1] over the whole map, whatever its size: the centre of the pixel in
+column i of W columns has x = (i + 0.5) / W. (0, 0) is the upper left corner of the upper left pixel.
+
+Source: Kirillov et al., "PointRend: Image Segmentation as Rendering" (CVPR 2020), sections 3.1 to 3.3; the
+authors' detectron2 projects/PointRend/point_rend/point_features.py.
+"""
+
+import paddle
+import paddle.nn.functional as F
+
+_FLOAT_DTYPES = (paddle.float16, paddle.bfloat16, paddle.float32, paddle.float64)
+_INDEX_DTYPES = (paddle.int32, paddle.int64)
+
+
+def point_sample(features, point_coords, *, mode="bilinear", align_corners=False):
+    """Reads a map at points between its pixels.
+
+    Args:
+        features: float tensor [N, C, H, W].
+        point_coords: float tensor [N, P, 2], (x, y) in [0, 1]; what lies outside the map reads as zero.
+        mode: "bilinear" or "nearest".
+        align_corners: as in grid_sample; False fits the coordinate frame of this module.
+
+    Returns:
+        [N, C, P], the dtype of features.
+
+    Raises:
+        ValueError: wrong ranks, unequal batch sizes, an unknown mode.
+        TypeError: features that are not floating point.
+    """
+    if features.ndim != 4:
+        raise ValueError(f"features must be [N, C, H, W], got shape {list(features.shape)}")
+    if point_coords.ndim != 3 or point_coords.shape[2] != 2:
+        raise ValueError(f"point_coords must be [N, P, 2], got shape {list(point_coords.shape)}")
+    _check_same_batch("features", features, "point_coords", point_coords)
+    if mode not in ("bilinear", "nearest"):
+        raise ValueError(f"mode must be 'bilinear' or 'nearest', got {mode!r}")
+    if features.dtype not in _FLOAT_DTYPES:
+        raise TypeError(f"features must be floating point, got {features.dtype}; cast them first, e.g. .astype('float32')")
+    if point_coords.shape[1] == 0:
+        return paddle.zeros([features.shape[0], features.shape[1], 0], dtype=features.dtype)
+    grid = (2.0 * point_coords - 1.0).unsqueeze(2).astype(features.dtype)
+    sampled = F.grid_sample(features, grid, mode=mode, padding_mode="zeros", align_corners=align_corners)
+    return sampled.squeeze(3)
+
+
+def calculate_uncertainty(logits):
+    """How unsure a prediction is: its second-best minus its best logit (section 3.1 of the paper).
+
+    The two best are found by a tournament over halves of the class axis, which is exact under ties and, on
+    CPU, many times faster than a topk over that axis. For one class (K = 1, a sigmoid's logit) it is -|logit|.
+
+    Args:
+        logits: [N, K, ...].
+
+    Returns:
+        [N, 1, ...], <= 0; 0 is most uncertain.
+
+    Raises:
+        ValueError: fewer than two axes, or no class.
+    """
+    if logits.ndim < 2 or logits.shape[1] == 0:
+        raise ValueError(f"logits must be [N, K, ...] with K >= 1, got shape {list(logits.shape)}")
+    if logits.shape[1] == 1:
+        return -logits.abs()
+    best, second = _two_best_of_halves(logits)
+    while best.shape[1] > 1:
+        best, second = _merge_halves(best, second)
+    return second - best
+
+
+def _two_best_of_halves(logits):
+    half = logits.shape[1] // 2
+    left, right, odd = logits[:, :half], logits[:, half : 2 * half], logits[:, 2 * half :]
+    best, second = paddle.maximum(left, right), paddle.minimum(left, right)
+    if odd.shape[1]:
+        last_best, last_second = best[:, -1:], second[:, -1:]
+        best = paddle.concat([best[:, :-1], paddle.maximum(last_best, odd)], axis=1)
+        runner_up = paddle.maximum(last_second, paddle.minimum(last_best, odd))
+        second = paddle.concat([second[:, :-1], runner_up], axis=1)
+    return best, second
+
+
+def _merge_halves(best, second):
+    half = best.shape[1] // 2
+    left, right = best[:, :half], best[:, half : 2 * half]
+    runner_up = paddle.maximum(second[:, :half], second[:, half : 2 * half])
+    merged_best = paddle.maximum(left, right)
+    merged_second = paddle.maximum(paddle.minimum(left, right), runner_up)
+    if best.shape[1] % 2:
+        merged_best = paddle.concat([merged_best, best[:, -1:]], axis=1)
+        merged_second = paddle.concat([merged_second, second[:, -1:]], axis=1)
+    return merged_best, merged_second
+
+
+@paddle.no_grad()
+def sample_training_points(logits, num_points, oversample_ratio=3.0, importance_sample_ratio=0.75):
+    """Chooses the points to train on: mostly uncertain ones, the rest uniform (section 3.1, "Training").
+
+    floor(k * num_points) candidates are drawn uniformly, of these the floor(beta * num_points) most uncertain
+    are kept, and the remaining points are drawn uniformly anew. Uncertainty is computed on the logits sampled
+    at the candidates: sampling a map of uncertainties instead would call a point between two sure but
+    different pixels sure, though the logits interpolated there are nearly equal.
+
+    Args:
+        logits: float tensor [N, K, H, W], coarse.
+        num_points: P >= 1.
+        oversample_ratio: k >= 1.
+        importance_sample_ratio: beta in [0, 1].
+
+    Returns:
+        float32 [N, P, 2], (x, y) in [0, 1), without gradient. Random numbers come from paddle.seed's generator.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+    if num_points < 1:
+        raise ValueError(f"num_points must be at least 1, got {num_points}")
+    if oversample_ratio < 1:
+        raise ValueError(f"oversample_ratio must be at least 1, got {oversample_ratio}")
+    if not 0 <= importance_sample_ratio <= 1:
+        raise ValueError(f"importance_sample_ratio must lie in [0, 1], got {importance_sample_ratio}")
+    num_images = logits.shape[0]
+    num_uncertain = int(importance_sample_ratio * num_points)
+    num_uniform = num_points - num_uncertain
+    chosen = []
+    if num_uncertain:
+        candidates = paddle.rand([num_images, int(oversample_ratio * num_points), 2], dtype="float32")
+        uncertainty = calculate_uncertainty(point_sample(logits, candidates)).squeeze(1)
+        indices = paddle.topk(uncertainty, num_uncertain, axis=1)[1]
+        chosen.append(paddle.take_along_axis(candidates, indices.unsqueeze(2), axis=1))
+    if num_uniform:
+        chosen.append(paddle.rand([num_images, num_uniform, 2], dtype="float32"))
+    return paddle.concat(chosen, axis=1)
+
+
+def select_uncertain_points(uncertainty, num_points):
+    """The most uncertain pixels of a map, and their centres (section 3.1, "Inference").
+
+    Args:
+        uncertainty: float tensor [N, 1, H, W].
+        num_points: points to take of each image; all H * W are taken where the map has fewer.
+
+    Returns:
+        indices: int64 [N, P], y * W + x, most uncertain first; exact for every H * W below 2^63.
+        coords: float32 [N, P, 2], the pixels' centres as (x, y) in [0, 1].
+
+    Raises:
+        ValueError: wrong rank or number of points.
+    """
+    if uncertainty.ndim != 4 or uncertainty.shape[1] != 1:
+        raise ValueError(f"uncertainty must be [N, 1, H, W], got shape {list(uncertainty.shape)}")
+    if num_points < 1:
+        raise ValueError(f"num_points must be at least 1, got {num_points}")
+    height, width = uncertainty.shape[2], uncertainty.shape[3]
+    indices = paddle.topk(uncertainty.flatten(1), _at_most(num_points, height * width), axis=1)[1]
+    # Integers until here: float32 has no odd numbers above 2^24, which a 4096 x 8192 map exceeds.
+    x = (indices % width).astype("float32") + 0.5
+    y = (indices // width).astype("float32") + 0.5
+    return indices, paddle.stack([x / width, y / height], axis=2)
+
+
+def _at_most(num_points, num_pixels):
+    if isinstance(num_pixels, int):
+        return min(num_points, num_pixels)
+    # Under to_static with dynamic sizes the number of pixels is a tensor.
+    return paddle.minimum(paddle.full([], num_points, num_pixels.dtype), num_pixels)
+
+
+def scatter_paddle(x, index, updates, axis=2):
+    """What torch's `x.scatter(axis, index, updates)` gives.
+
+    out[i][index[i][j][k]][k] = updates[i][j][k] for axis = 1 of three axes, and so on for other axes and
+    ranks. paddle.scatter replaces whole rows; here the tensors are flattened and each element's place is
+    written out as one flat index. Where an index occurs twice, which of its updates stays is not defined.
+
+    Args:
+        x: tensor of 1 to 5 axes; it is not changed.
+        index: int32 or int64, as many axes as x, along every axis but `axis` not longer than x. May be empty.
+        updates: the dtype of x, as many axes, along no axis shorter than index; what is beyond index is unused.
+        axis: the axis that index points along, negative counts from the end.
+
+    Returns:
+        A new tensor, x's shape and dtype; differentiable in x and updates.
+
+    Raises:
+        ValueError: unequal ranks, an axis that does not exist, sizes that do not fit.
+        TypeError: an index that is not int32 or int64, updates of another dtype.
+        IndexError: an index outside [0, x.shape[axis]) (checked in eager mode only).
+    """
+    axis = _check_scatter_arguments(x, index, updates, axis)
+    if 0 in index.shape:
+        return x.clone()
+    if paddle.in_dynamic_mode():
+        _check_index_range(index, x.shape[axis], axis)
+    if list(updates.shape) != list(index.shape):
+        updates = updates[tuple(slice(0, size) for size in index.shape)]
+    flat_index = _flat_index(x, index.astype("int64"), axis)
+    flat = paddle.scatter(x.flatten(), flat_index.flatten(), updates.flatten(), overwrite=True)
+    return flat.reshape(x.shape)
+
+
+def _check_scatter_arguments(x, index, updates, axis):
+    if not x.ndim == index.ndim == updates.ndim or not 1 <= x.ndim <= 5:
+        shapes = f"{list(x.shape)}, {list(index.shape)}, {list(updates.shape)}"
+        raise ValueError(f"x, index and updates must have the same number of axes, 1 to 5, got shapes {shapes}")
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis must lie in [{-x.ndim}, {x.ndim - 1}] for x of {x.ndim} axes, got {axis}")
+    axis %= x.ndim
+    if index.dtype not in _INDEX_DTYPES:
+        raise TypeError(f"index must be int32 or int64, got {index.dtype}")
+    if updates.dtype != x.dtype:
+        raise TypeError(f"updates must have the dtype of x, {x.dtype}, got {updates.dtype}; cast one of them first")
+    for i, size in enumerate(index.shape):
+        # A size that to_static does not know yet is -1 and passes.
+        if size > updates.shape[i] >= 0 or (i != axis and size > x.shape[i] >= 0):
+            raise ValueError(
+                f"index of shape {list(index.shape)} is longer along axis {i} than updates {list(updates.shape)} "
+                f"or x {list(x.shape)}; only along the scatter axis {axis} may it be longer than x"
+            )
+    return axis
+
+
+def _check_index_range(index, size, axis):
+    low, high = int(index.min()), int(index.max())
+    if low < 0 or high >= size:
+        wrong = low if low < 0 else high
+        raise IndexError(f"index {wrong} is out of range for axis {axis} of size {size}; indices lie in [0, {size})")
+
+
+def _flat_index(x, index, axis):
+    """int64, index's shape: each element's place in x.flatten()."""
+    flat, stride = 0, 1
+    for i in reversed(range(x.ndim)):
+        if i == axis:
+            place = index
+        else:
+            place = paddle.arange(index.shape[i], dtype="int64").reshape([-1] + [1] * (x.ndim - 1 - i))
+        flat = flat + place * stride
+        stride = stride * x.shape[i]
+    return flat
+
+
+def _check_same_batch(name, tensor, other_name, other):
+    sizes = tensor.shape[0], other.shape[0]
+    if -1 not in sizes and sizes[0] != sizes[1]:
+        raise ValueError(f"{name} and {other_name} must hold the same number of images, got {sizes[0]} and {sizes[1]}")

@@ -1,0 +1,216 @@
+"""SemanticFPN: the paper's coarse segmentor (section 4.2), after Kirillov et al., "Panoptic Feature Pyramid
+Networks" (CVPR 2019). Reference: mmsegmentation's FPN and FPNHead.
+
+Feature lists run fine -> coarse (P2, P3, ...) throughout.
+"""
+
+import math
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+
+class FPN(nn.Layer):
+    """Feature pyramid: 1x1 laterals, nearest top-down additions, 3x3 outputs, all with bias and without norm.
+
+    Args:
+        in_channels: channels of each backbone level, fine -> coarse.
+        strides: stride of each level with respect to the image, not decreasing.
+        out_channels: channels of every output level.
+
+    Attributes:
+        strides: as given. Weights start as Glorot and Bengio 2010 (uniform), biases at zero.
+    """
+
+    def __init__(self, in_channels, strides, *, out_channels=256):
+        super().__init__()
+        if len(in_channels) != len(strides) or not strides:
+            raise ValueError(f"one stride is needed for each level, got channels {in_channels} and strides {strides}")
+        if list(strides) != sorted(strides):
+            raise ValueError(f"levels must run from fine to coarse, got strides {list(strides)}")
+        self.strides = list(strides)
+        init = nn.initializer.XavierUniform()
+        self.laterals = nn.LayerList(_conv(channels, out_channels, 1, init) for channels in in_channels)
+        self.outputs = nn.LayerList(_conv(out_channels, out_channels, 3, init) for _ in in_channels)
+
+    def forward(self, features):
+        """
+        Args:
+            features: backbone maps [N, C_i, H_i, W_i], fine -> coarse.
+
+        Returns:
+            A list of [N, out_channels, H_i, W_i], fine -> coarse.
+
+        Raises:
+            ValueError: another number of levels, or sizes that do not belong to the strides in this order.
+        """
+        check_level_sizes(features, self.strides)
+        maps = [lateral(feature) for lateral, feature in zip(self.laterals, features)]
+        for i in reversed(range(len(maps) - 1)):
+            maps[i] = maps[i] + F.interpolate(maps[i + 1], size=maps[i].shape[2:], mode="nearest")
+        return [output(m) for output, m in zip(self.outputs, maps)]
+
+
+class SemanticFPN(nn.Layer):
+    """FPN and a head that brings every level to the finest one's size and adds them up.
+
+    A PaddleSeg model of its own, and a segmentor for PointRendSeg.
+
+    Args:
+        num_classes: K.
+        backbone: returns a list of maps, fine -> coarse, and has `feat_channels`, as PaddleSeg's backbones do.
+            Channels and strides are read from it.
+        backbone_indices: the backbone's maps that enter the pyramid, fine -> coarse.
+        head_levels: positions in the pyramid that the head adds up, None for all. (1, 2, 3) of a pyramid that
+            starts at stride 4 is the paper's P3 to P5: a coarse map at stride 8, while the point head reads P2.
+        fpn_channels, head_channels: widths of the pyramid and of the head.
+        norm: "BN" or "GN" (32 groups) in the head. PaddleSeg turns BN into SyncBN when it trains on several GPUs.
+        predictor_init_std: the classifier starts normal with this deviation.
+
+    Attributes:
+        coarse_stride: stride of the coarse logits.
+        fine_channels, fine_strides: of the fine features, one entry a map.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        backbone,
+        *,
+        backbone_indices=(0, 1, 2, 3),
+        head_levels=None,
+        fpn_channels=256,
+        head_channels=128,
+        norm="BN",
+        predictor_init_std=0.01,
+    ):
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        channels, strides = measure_backbone(backbone)
+        if any(not 0 <= i < len(strides) for i in backbone_indices):
+            raise ValueError(f"backbone_indices {list(backbone_indices)}: the backbone has {len(strides)} maps")
+        head_levels = list(range(len(backbone_indices)) if head_levels is None else head_levels)
+        if not head_levels or any(not 0 <= i < len(backbone_indices) for i in head_levels):
+            raise ValueError(f"head_levels {head_levels}: the pyramid has levels 0 to {len(backbone_indices) - 1}")
+        self.num_classes = num_classes
+        self.backbone = backbone
+        self.backbone_indices = list(backbone_indices)
+        self.head_levels = head_levels
+        strides = [strides[i] for i in backbone_indices]
+        self.fpn = FPN([channels[i] for i in backbone_indices], strides, out_channels=fpn_channels)
+        head_strides = [strides[i] for i in head_levels]
+        self.head = _SemanticHead(fpn_channels, head_channels, num_classes, head_strides, norm, predictor_init_std)
+        self.coarse_stride = min(head_strides)
+        self.fine_channels = [fpn_channels]
+        self.fine_strides = [strides[0]]
+
+    def forward_features(self, x):
+        """Coarse logits [N, K, h, w] and the fine features, a list of one map, P2 [N, fpn_channels, H', W']."""
+        maps = self.backbone(x)
+        pyramid = self.fpn([maps[i] for i in self.backbone_indices])
+        return self.head([pyramid[i] for i in self.head_levels]), pyramid[:1]
+
+    def forward(self, x):
+        """Images [N, 3, H, W] to a list of one: logits [N, K, H, W]."""
+        coarse_logits, _ = self.forward_features(x)
+        return [F.interpolate(coarse_logits, size=x.shape[2:], mode="bilinear", align_corners=False)]
+
+
+class _SemanticHead(nn.Layer):
+    def __init__(self, in_channels, channels, num_classes, strides, norm, predictor_init_std):
+        super().__init__()
+        self.strides = strides
+        self.branches = nn.LayerList(
+            _upsampling_branch(in_channels, channels, stride // min(strides), norm) for stride in strides
+        )
+        self.classifier = _conv(channels, num_classes, 1, nn.initializer.Normal(0.0, predictor_init_std))
+
+    def forward(self, levels):
+        check_level_sizes(levels, self.strides)
+        finest = self.strides.index(min(self.strides))
+        total = self.branches[finest](levels[finest])
+        for i, (branch, level) in enumerate(zip(self.branches, levels)):
+            if i != finest:
+                # An odd size was rounded up at each stride, so that doubling it can overshoot by a pixel or more.
+                total = total + F.interpolate(branch(level), size=total.shape[2:], mode="bilinear")
+        return self.classifier(total)
+
+
+def _upsampling_branch(in_channels, channels, ratio, norm):
+    """[3x3 conv, norm, ReLU, x2] until the ratio is made up for, at least one convolution."""
+    doublings = int(math.log2(ratio))
+    layers = []
+    for i in range(max(1, doublings)):
+        conv = nn.Conv2D(
+            in_channels if i == 0 else channels,
+            channels,
+            3,
+            padding=1,
+            weight_attr=nn.initializer.KaimingNormal(fan_in=channels * 9),  # He et al. 2015, fan out
+            bias_attr=False,
+        )
+        layers += [conv, _norm(norm, channels), nn.ReLU()]
+        if doublings:
+            layers.append(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False))
+    return nn.Sequential(*layers)
+
+
+def _norm(norm, channels):
+    if norm == "BN":
+        return nn.BatchNorm2D(channels)
+    if norm == "GN":
+        return nn.GroupNorm(32, channels)
+    raise ValueError(f"norm must be 'BN' or 'GN', got {norm!r}")
+
+
+def _conv(in_channels, out_channels, kernel_size, weight_init):
+    return nn.Conv2D(
+        in_channels,
+        out_channels,
+        kernel_size,
+        padding=kernel_size // 2,
+        weight_attr=weight_init,
+        bias_attr=nn.initializer.Constant(0.0),
+    )
+
+
+@paddle.no_grad()
+def measure_backbone(backbone, image_size=128):
+    """Channels and strides of a backbone's maps, from one forward pass over a blank image.
+
+    Args:
+        backbone: takes [N, 3, H, W], or `backbone.in_channels` channels, and returns a list of maps.
+        image_size: height and width of the blank image, a multiple of the largest stride.
+
+    Returns:
+        Two lists of integers, in the backbone's order.
+
+    Raises:
+        ValueError: maps whose size does not divide the image's.
+    """
+    first_weight = next(p for p in backbone.parameters() if p.ndim == 4)
+    was_training = backbone.training
+    backbone.eval()
+    maps = backbone(paddle.zeros([1, first_weight.shape[1], image_size, image_size]))
+    if was_training:
+        backbone.train()
+    sizes = [m.shape[2] for m in maps]
+    if any(image_size % size for size in sizes):
+        raise ValueError(f"the backbone's maps must divide a {image_size} pixel image, got sizes {sizes}")
+    return [m.shape[1] for m in maps], [image_size // size for size in sizes]
+
+
+def check_level_sizes(levels, strides):
+    """Raises ValueError unless there is one map for each stride and their sizes stand in the strides' ratios.
+
+    Layers round an odd size up or down, each once more, so a size may miss its exact ratio by two pixels.
+    """
+    if len(levels) != len(strides):
+        raise ValueError(f"expected {len(strides)} maps of strides {list(strides)}, got {len(levels)}")
+    for level, stride in zip(levels[1:], strides[1:]):
+        for finest, size in zip(levels[0].shape[2:], level.shape[2:]):
+            if min(finest, size) > 0 and abs(size - finest * strides[0] / stride) >= 2:
+                sizes = [list(m.shape[2:]) for m in levels]
+                raise ValueError(f"maps must run from fine to coarse with strides {list(strides)}, got sizes {sizes}")
