@@ -1,0 +1,90 @@
+"""The scripts that prepare data, on tiny folders of the layouts they read."""
+
+import importlib.util
+import json
+import sys
+import types
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _write(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), array)
+
+
+def test_prepare_camvid_makes_lists_and_turns_void_into_ignore(tmp_path, capsys):
+    source, target = tmp_path / "CamVid", tmp_path / "camvid"
+    label = np.array([[0, 11], [10, 3]], np.uint8)
+    for split in ("train", "val"):
+        _write(source / split / "a.png", np.zeros((2, 2, 3), np.uint8))
+        _write(source / f"{split}annot" / "a.png", label)
+    assert _load("prepare_camvid").main([str(source), str(target)]) == 0
+    image, label_name = (target / "val.txt").read_text().split()
+    assert (target / image).exists()
+    assert cv2.imread(str(target / label_name), cv2.IMREAD_UNCHANGED).tolist() == [[0, 255], [10, 3]]
+    assert "1 images" in capsys.readouterr().out
+
+
+def test_prepare_camvid_names_a_missing_folder(tmp_path, capsys):
+    assert _load("prepare_camvid").main([str(tmp_path), str(tmp_path / "out")]) == 2
+    assert "trainannot" in capsys.readouterr().err
+
+
+@pytest.fixture
+def cityscapes(tmp_path):
+    for split in ("train", "val", "test"):
+        _write(tmp_path / f"leftImg8bit/{split}/town/town_0_leftImg8bit.png", np.zeros((4, 8, 3), np.uint8))
+    for split in ("train", "val"):
+        polygons = tmp_path / f"gtFine/{split}/town/town_0_gtFine_polygons.json"
+        polygons.parent.mkdir(parents=True)
+        polygons.write_text(json.dumps({"imgHeight": 4, "imgWidth": 8, "objects": []}))
+    return tmp_path
+
+
+def test_prepare_cityscapes_draws_missing_labels_and_writes_lists(cityscapes, monkeypatch, capsys):
+    drawn = []
+
+    def json2labelImg(source, target, encoding):  # noqa: N802
+        drawn.append((Path(source).name, encoding))
+        _write(Path(target), np.zeros((4, 8), np.uint8))
+
+    module = types.ModuleType("cityscapesscripts.preparation.json2labelImg")
+    module.json2labelImg = json2labelImg
+    for name in ("cityscapesscripts", "cityscapesscripts.preparation"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    script = _load("prepare_cityscapes")
+    # Drawn in this process: the stand-in above does not travel to a pool's workers.
+    for polygons in sorted(cityscapes.glob("gtFine/*/*/*.json")):
+        script.draw_label(polygons)
+    assert drawn == [("town_0_gtFine_polygons.json", "trainIds")] * 2
+    assert script.main([str(cityscapes)]) == 0
+    assert "0 label images drawn, 2 were there" in capsys.readouterr().out
+    assert (cityscapes / "train.txt").read_text().split() == [
+        "leftImg8bit/train/town/town_0_leftImg8bit.png",
+        "gtFine/train/town/town_0_gtFine_labelTrainIds.png",
+    ]
+    assert (cityscapes / "test.txt").read_text().split() == ["leftImg8bit/test/town/town_0_leftImg8bit.png"]
+    assert not list(cityscapes.rglob(".*"))
+
+
+def test_prepare_cityscapes_says_what_is_missing(cityscapes, tmp_path, monkeypatch, capsys):
+    script = _load("prepare_cityscapes")
+    assert script.main([str(cityscapes / "gtFine")]) == 2
+    assert "leftImg8bit" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "cityscapesscripts", None)
+    assert script.main([str(cityscapes)]) == 2
+    assert "pip install" in capsys.readouterr().err
