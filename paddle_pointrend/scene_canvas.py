@@ -208,11 +208,11 @@ def blobs(rng, centres, radii, roughness=0.25, steps=44):
 
 
 def _corners(shapes, scale):
-    """Fixed-point corners of all polygons of all shapes, in drawing order: a list of int32 [n, 2] for each shape.
+    """Fixed-point corners of the polygons of all shapes: a list of int32 [n, 2] for each shape.
 
-    OpenCV also paints the pixels that an outline passes through, which would make a thin bar about one sample too
-    wide; the outlines of loose shapes are therefore drawn half a sample further in. Other shapes share edges with
-    their neighbours, and must not leave cracks between them.
+    OpenCV also paints the pixels that an outline passes through, which would make a thin bar about one
+    sample too wide; the outlines of loose shapes are therefore drawn half a sample further in. Other shapes
+    share edges with their neighbours, and must not leave cracks between them.
     """
     polygons = [polygon for shape in shapes for polygon in shape.polygons]
     counts = np.array([len(polygon) for polygon in polygons])

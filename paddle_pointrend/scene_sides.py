@@ -120,6 +120,8 @@ def _front_windows(scene, side, x, z0, z1, height, storey, front):
     scene.add(rectangles(0.12), "building", front * rng.choice([0.75, 1.25]), SMOOTH)
     scene.add(rectangles(0.0)[~bright], "building", dark)
     scene.add(rectangles(0.0)[bright], "building", dark + 60)
+    if z0 > 50:
+        return
     half = 0.5 * (a0 + a1)
     scene.add(rectangles(0.0, half - 0.04, half + 0.04), "building", front * 1.1)
     if rng.random() < 0.4:

@@ -58,9 +58,10 @@ class Frame:
         self.right = np.array([np.cos(heading), 0.0, -np.sin(heading)])
 
     def __call__(self, forward, up, right=0.0):
-        forward, up, right = np.broadcast_arrays(forward, up, right)
-        up = np.stack([np.zeros(up.shape), up, np.zeros(up.shape)], -1)
-        return self.origin + forward[..., None] * self.forward + right[..., None] * self.right + up
+        along, across = np.asarray(forward)[..., None], np.asarray(right)[..., None]
+        points = self.origin + along * self.forward + across * self.right
+        points[..., 1] += up
+        return points
 
 
 def disc(frame, forward, up, right, radius, steps=20):

@@ -1,7 +1,7 @@
 """Built-in data: street scenes drawn by our own code, in the Cityscapes folder layout and its 19 classes.
 
-A scene is a vector description (scene_street and what it imports). Image and label are both rasterised from it
-at the size asked for: the label is exact at any resolution, the image has a camera's mixed pixels, blur, noise.
+A scene is a vector description (scene_street and what it imports). Image and label are both rasterised from
+it at the size asked for: the label is exact at any size, the image has a camera's mixed pixels and noise.
 """
 
 import json
@@ -33,8 +33,8 @@ def _check_whole(name, value, least):
 def draw_scene(seed, height, width):
     """Draw one street scene.
 
-    The same seed gives the same bytes, whatever was drawn before; at another size with the same height : width
-    it gives the same scene, drawn finer or coarser.
+    The same seed gives the same bytes, whatever was drawn before. At another size with the same height :
+    width it gives the same scene, finer or coarser; what is thinner than a third of a pixel is drawn so wide.
 
     Args:
         seed: whole number >= 0.
@@ -67,7 +67,7 @@ def photograph(light, rng):
     height, width = light.shape[:2]
     y, x = np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32)
     vignette = 1 - rng.uniform(0, 0.14) * (y[:, None] ** 2 + x**2)
-    balance = rng.normal(1, 0.035, 3).astype(np.float32) * np.float32(rng.uniform(0.92, 1.25))
+    balance = rng.normal(1, 0.035, 3).astype(np.float32) * np.float32(rng.uniform(0.98, 1.32))
     contrast = np.float32(rng.uniform(0.88, 1.15))
     image = (light - 118) * contrast + 118
     image = image * vignette[..., None] * balance

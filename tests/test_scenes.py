@@ -24,8 +24,9 @@ def small_set():
 
 
 def test_classes_and_palette_are_those_of_cityscapes():
-    assert len(CLASSES) == 19 and CLASSES[0] == "road" and CLASSES[-1] == "bicycle"
-    assert PALETTE.shape == (19, 3) and PALETTE.dtype == np.uint8
+    assert len(CLASSES) == 19
+    assert (CLASSES[0], CLASSES[-1]) == ("road", "bicycle")
+    assert (PALETTE.shape, PALETTE.dtype) == ((19, 3), np.uint8)
     assert len(np.unique(PALETTE, axis=0)) == 19
     assert PALETTE[CLASSES.index("car")].tolist() == [0, 0, 142]
 
@@ -35,15 +36,16 @@ def test_same_seed_gives_same_bytes_whatever_came_before():
     np.random.seed(1)
     draw_scene(8, 64, 64)
     again = draw_scene(7, 96, 160)
-    assert image.tobytes() == again[0].tobytes() and label.tobytes() == again[1].tobytes()
+    assert image.tobytes() == again[0].tobytes()
+    assert label.tobytes() == again[1].tobytes()
     other = draw_scene(8, 96, 160)
     assert (other[1] != label).mean() > 0.05
 
 
 def test_shapes_types_and_values(small_set):
     for image, label in small_set:
-        assert image.shape == (128, 256, 3) and image.dtype == np.uint8
-        assert label.shape == (128, 256) and label.dtype == np.uint8
+        assert (image.shape, image.dtype) == ((128, 256, 3), np.uint8)
+        assert (label.shape, label.dtype) == ((128, 256), np.uint8)
         assert set(np.unique(label)) <= {*range(19), IGNORE_INDEX}
         assert image.std() > 15
 
@@ -51,7 +53,7 @@ def test_shapes_types_and_values(small_set):
 @pytest.mark.parametrize("size", [(32, 32), (33, 97), (200, 64), (48, 240)])
 def test_any_size_and_shape_is_filled(size):
     image, label = draw_scene(3, *size)
-    assert image.shape == (*size, 3) and label.shape == size
+    assert (image.shape, label.shape) == ((*size, 3), size)
     assert len(np.unique(label)) >= 5
 
 
@@ -68,19 +70,18 @@ def test_every_class_appears_and_none_dominates(small_set):
 @pytest.mark.parametrize("seed", [0, 5, 12])
 @pytest.mark.parametrize("factor", [2, 3])
 def test_label_is_exact_at_any_resolution(seed, factor):
-    _, coarse = draw_scene(seed, 128, 256)
-    _, fine = draw_scene(seed, 128 * factor, 256 * factor)
+    height = 384 // factor
+    _, coarse = draw_scene(seed, height, 2 * height)
+    _, fine = draw_scene(seed, height * factor, 2 * height * factor)
+    # With factor 3 the middle fine pixel has its centre where the coarse one has: one point, asked twice.
+    # With factor 2 the nearest is a quarter of a coarse pixel away.
+    seen = fine[factor // 2 :: factor, factor // 2 :: factor]
+    assert (seen == coarse).mean() > (0.97 if factor == 2 else 0.98)
     inner = cv2.dilate(label_edges(coarse).astype(np.uint8), np.ones((3, 3))) == 0
-    if factor == 3:
-        # With an odd factor one fine pixel has its centre where the coarse one has: the same point, asked twice.
-        seen = fine[1::3, 1::3]
-        assert (seen == coarse).mean() > 0.985
-    else:
-        seen = fine[::2, ::2]
-    assert (seen == coarse).mean() > 0.97
     assert (seen == coarse)[inner].mean() > 0.997
     for c in range(19):
-        assert (fine == c).mean() == pytest.approx((coarse == c).mean(), abs=0.003, rel=0.05), CLASSES[c]
+        # 0.5 % of the picture: a fence of bars thinner than a sample is drawn a sample wide.
+        assert (fine == c).mean() == pytest.approx((coarse == c).mean(), abs=0.005), CLASSES[c]
 
 
 def test_a_resized_label_would_not_pass_as_the_finer_one():
@@ -101,11 +102,12 @@ def test_image_edges_lie_on_label_edges(small_set):
         ratios.append(slope[at_edge].mean() / slope[~at_edge].mean())
         # Moved by four pixels, the label's edges no longer lie where the image has its own.
         assert slope[edges].mean() > 1.1 * slope[np.roll(edges, 4, (0, 1))].mean()
-    assert min(ratios) > 1.2 and np.mean(ratios) > 1.5
+    assert min(ratios) > 1.2
+    assert np.mean(ratios) > 1.5
 
 
 def test_a_stride_8_map_can_not_hold_these_edges(small_set):
-    """Even the true label, once reduced to stride 8 and enlarged, misses thin things: the points have work to do."""
+    """Even the true label, reduced to stride 8 and enlarged, misses thin things: points have work to do."""
     thin = [CLASSES.index(name) for name in ("pole", "fence", "bicycle", "traffic sign")]
     lost = kept4 = total = 0
     for _, label in small_set:
@@ -175,7 +177,7 @@ def test_other_parameters_are_refused(tmp_path):
 
 def test_somebody_elses_dataset_is_left_alone(tmp_path):
     (tmp_path / "gtFine").mkdir()
-    with pytest.raises(ValueError, match="without scenes.json"):
+    with pytest.raises(ValueError, match="without scenes"):
         write_dataset(tmp_path, 1, 0, 32, 64)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gtFine"]
 

@@ -1,0 +1,136 @@
+"""paddle-pointrend demo: draws scenes, trains on them, compares coarse with refined, writes a report."""
+
+import platform
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import paddle
+from paddleseg.utils import logger
+from tqdm import tqdm
+from visualdl import LogReader
+
+import paddle_pointrend
+from paddle_pointrend import scenes
+from paddle_pointrend.cli import train
+from paddle_pointrend.cli.checkpoints import WEIGHTS, load_weights
+from paddle_pointrend.cli.common import ArgumentParser, UsageError, build, builder_of, load_config, positive_int
+from paddle_pointrend.cli.val import evaluate_predictions, write_json
+from paddle_pointrend.metrics import comparison_table
+from paddle_pointrend.report import Sample, SubdivisionStep, comparison_figure, write_report
+
+CONFIG = Path(paddle_pointrend.__file__).with_name("demo.yml")
+SAMPLES_SHOWN = 4
+CURVES = {"Train/loss_0": "loss on the coarse map", "Train/loss_1": "loss on the points", "Train/lr": "learning rate"}
+
+
+def add_arguments(parser):
+    """The command's arguments; the defaults are sized for some minutes on two cores."""
+    parser.add_argument("--save_dir", default="output/demo", help="folder to write, default: output/demo")
+    parser.add_argument("--iters", type=positive_int, help="training iterations, instead of the config's")
+    parser.add_argument("--num_train", type=positive_int, default=160, help="scenes to train on, default: 160")
+    parser.add_argument("--num_val", type=positive_int, default=24, help="held-out scenes, default: 24")
+    parser.add_argument("--seed", type=int, default=1, help="of the training, default: 1; the scenes have their own")
+    parser.add_argument("--device", choices=["cpu", "gpu"], help="default: gpu where Paddle finds one, else cpu")
+
+
+def run(args):
+    """Runs the demo; returns the exit code."""
+    start = time.time()
+    save_dir = Path(args.save_dir)
+    draw_scenes(save_dir / "scenes", args.num_train, args.num_val)
+    train_args = training_arguments(args, save_dir)
+    code = train.run(train_args)
+    if code:
+        return code
+    config = load_config(str(CONFIG), iters=args.iters, opts=train_args.opts)
+    builder = builder_of(config)
+    model = build(builder, str(CONFIG), "model")
+    load_weights(model, str(save_dir / "training" / f"iter_{config.iters}" / WEIGHTS))
+    model.eval()
+    dataset = build(builder, str(CONFIG), "val_dataset")
+    summaries = evaluate_predictions(model, dataset, {"augment": False, "is_slide": False, "crop_size": None, "stride": None})
+    print(comparison_table(summaries, scenes.CLASSES))
+    write_json(save_dir / "metrics.json", summaries)
+    metadata = {
+        "training": f"{config.iters} iterations of {config.batch_size} crops on {args.num_train} scenes, seed {args.seed}",
+        "evaluation": f"{args.num_val} held-out scenes of 512x256",
+        "coarse map": f"stride {model.segmentor.coarse_stride}, refined in {len(model.num_subdivision_points)} steps "
+        f"of {model.num_subdivision_points[0]} points at most",
+        "time": f"{(time.time() - start) / 60:.1f} minutes",
+        "versions": f"paddle_pointrend {paddle_pointrend.__version__}, paddle {paddle.__version__}, Python {platform.python_version()}",
+    }
+    write_results(save_dir, model, dataset, summaries, metadata)
+    logger.info(f"{(time.time() - start) / 60:.1f} minutes; open {save_dir / 'report.html'} in a browser")
+    return 0
+
+
+def draw_scenes(folder, num_train, num_val):
+    """Draws the scenes that are not there yet, with a progress bar."""
+    with tqdm(total=num_train + num_val, desc=f"drawing scenes into {folder}", unit="scene") as bar:
+        try:
+            scenes.write_dataset(folder, num_train, num_val, progress=lambda done, total: bar.update(done - bar.n))
+        except (ValueError, OSError) as error:
+            raise UsageError(str(error)) from error
+
+
+def training_arguments(args, save_dir):
+    """The arguments of `paddle-pointrend train` that the demo stands for."""
+    parser = ArgumentParser(prog="paddle-pointrend train")
+    train.add_arguments(parser)
+    root = save_dir / "scenes"
+    argv = ["--config", str(CONFIG), "--save_dir", str(save_dir / "training"), "--seed", str(args.seed), "--use_vdl"]
+    argv += ["--keep_checkpoint_max", "1"]
+    argv += ["--device", args.device] if args.device else []
+    argv += ["--iters", str(args.iters), "--log_iters", str(min(10, args.iters))] if args.iters else []
+    return parser.parse_args([*argv, "--opts", f"train_dataset.dataset_root={root}", f"val_dataset.dataset_root={root}"])
+
+
+def write_results(save_dir, model, dataset, summaries, metadata):
+    """report.html and difference.png, the picture of one sample."""
+    samples = [trace_sample(model, dataset, i) for i in range(min(SAMPLES_SHOWN, len(dataset)))]
+    write_report(
+        save_dir / "report.html",
+        title="PointRend on generated street scenes",
+        metadata=metadata,
+        samples=samples,
+        summaries=summaries,
+        class_names=scenes.CLASSES,
+        palette=scenes.PALETTE,
+        curves=read_curves(save_dir / "training"),
+    )
+    clearest = max(samples, key=lambda s: np.sum(s.refined == s.truth) - np.sum(s.coarse == s.truth))
+    cv2.imwrite(str(save_dir / "difference.png"), comparison_figure(clearest, scenes.PALETTE)[..., ::-1])
+    for name in ("report.html", "difference.png", "metrics.json"):
+        logger.info(f"Wrote {save_dir / name}")
+
+
+@paddle.no_grad()
+def trace_sample(model, dataset, index):
+    """One image with both predictions and the points that each subdivision step chose."""
+    image_path, label_path = dataset.file_list[index]
+    data = dataset[index]
+    image = paddle.to_tensor(data["img"]).unsqueeze(0)
+    coarse_logits, fine_features = model.segmentor.forward_features(image)
+    steps, logits = [], coarse_logits
+    for num_points in model.num_subdivision_points:
+        logits, coords = model.subdivide(logits, coarse_logits, fine_features, num_points)
+        steps.append(SubdivisionStep(coords[0].numpy(), tuple(logits.shape[2:])))
+    coarse, refined = model.predict_both(image)
+    return Sample(
+        name=Path(image_path).stem.removesuffix("_leftImg8bit"),
+        image=cv2.imread(image_path)[..., ::-1],
+        truth=cv2.imread(label_path, cv2.IMREAD_UNCHANGED),
+        coarse=coarse.argmax(1)[0].numpy(),
+        refined=refined.argmax(1)[0].numpy(),
+        steps=steps,
+    )
+
+
+def read_curves(log_dir):
+    """The training's curves from the newest VisualDL file in log_dir: a name to (iterations, values)."""
+    newest = max(log_dir.glob("vdlrecords.*"), key=lambda path: path.stat().st_mtime)
+    reader = LogReader(file_path=str(newest))
+    points = {name: reader.get_data("scalar", tag) for tag, name in CURVES.items()}
+    return {name: ([p.id for p in data], [p.value for p in data]) for name, data in points.items()}
