@@ -1,7 +1,7 @@
 """CPU settings that only count when they are made before Paddle is imported.
 
-The package's __init__ calls prepare_command_line() first of all. In a program that imports paddle_pointrend as a
-library nothing is set: it is the program's own affair.
+The package's __init__ calls prepare_command_line() first of all. In a program that imports paddle_pointrend
+as a library nothing is set: it is the program's own affair.
 """
 
 import os
@@ -10,10 +10,10 @@ import sys
 
 
 def prepare_command_line():
-    """Sets thread count and, on AMD, MKL's code path, when this process runs the paddle-pointrend command on CPU.
+    """Sets thread count and, on AMD, MKL's code path, if this is the paddle-pointrend command on CPU.
 
-    Paddle takes one thread unless OMP_NUM_THREADS says otherwise, and the MKL in its CPU wheel takes a slow path on
-    AMD processors unless MKL_DEBUG_CPU_TYPE=5. What the user has set stays.
+    Paddle takes one thread unless OMP_NUM_THREADS says otherwise, and the MKL in its CPU wheel takes a slow
+    path on AMD processors unless MKL_DEBUG_CPU_TYPE=5. What the user has set stays.
 
     Returns:
         What was set, "NAME=value" strings; empty where nothing was.
@@ -29,26 +29,29 @@ def prepare_command_line():
 
 
 def _runs_command_line():
-    program = pathlib.Path(sys.argv[0]).name if sys.argv else ""
-    started_as_module = any(
-        pair in (("-m", "paddle_pointrend"), ("-m", "paddle_pointrend.__main__"))
-        for pair in zip(sys.orig_argv, sys.orig_argv[1:])
+    program = pathlib.Path(sys.argv[0] if sys.argv else "")
+    # While `python -m` looks for the module, the package is imported and argv[0] is "-m".
+    module = sys.orig_argv[sys.orig_argv.index("-m") + 1 :][:1] if program.name == "-m" else []
+    return (
+        program.name in ("paddle-pointrend", "paddle-pointrend.exe", "paddle-pointrend-script.py")
+        or program.parts[-2:] == ("paddle_pointrend", "__main__.py")
+        or module in (["paddle_pointrend"], ["paddle_pointrend.__main__"])
     )
-    return program.startswith("paddle-pointrend") or started_as_module
 
 
-def _uses_gpu():
+def _uses_gpu(devices="/dev"):
     arguments = " ".join(sys.argv)
     if "--device cpu" in arguments or "--device=cpu" in arguments:
         return False
-    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and pathlib.Path("/dev/nvidia0").exists()
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return not hidden and any(pathlib.Path(devices).glob("nvidia[0-9]*"))
 
 
 def _threads_for_this_process():
     """The processors this process may use, shared among the processes of a launcher on this machine."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = int(os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM") or 1)
-    return max(1, processors // processes)
+    processes = os.environ.get("PADDLE_LOCAL_SIZE", "")
+    return max(1, processors // max(1, int(processes) if processes.isdigit() else 1))
 
 
 def _processor_is_amd(cpuinfo="/proc/cpuinfo"):

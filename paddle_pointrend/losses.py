@@ -6,12 +6,14 @@ from paddle import nn
 
 from paddle_pointrend.points import point_sample
 
+_LABEL_DTYPES = (paddle.uint8, paddle.int8, paddle.int16, paddle.int32, paddle.int64)
+
 
 class PointSampledCrossEntropyLoss(nn.Layer):
-    """Cross-entropy at points against the labels sampled there (nearest), averaged over the points not ignored.
+    """Cross-entropy at points against the labels sampled there (nearest), the mean over points not ignored.
 
-    With class weights w it is the weighted mean, sum(w[y] * loss) / sum(w[y]), as torch's cross_entropy. Where
-    every point is ignored (or weighs nothing) it is 0 and its gradient is 0.
+    With class weights w it is the weighted mean, sum(w[y] * loss) / sum(w[y]), as torch's cross_entropy.
+    Where every point is ignored (or weighs nothing) it is 0 and its gradient is 0.
 
     Args:
         weight: K class weights >= 0, or None for equal ones.
@@ -23,7 +25,9 @@ class PointSampledCrossEntropyLoss(nn.Layer):
         - output: a float32 scalar.
 
     Raises:
-        ValueError: labels outside [0, K) that are not ignore_index; weights that are not K numbers >= 0; wrong shapes.
+        ValueError: labels outside [0, K) that are not ignore_index, weights that are not K numbers >= 0,
+            wrong shapes.
+        TypeError: labels that are not integers.
     """
 
     def __init__(self, weight=None, ignore_index=255):
@@ -37,7 +41,9 @@ class PointSampledCrossEntropyLoss(nn.Layer):
         point_logits, point_coords = _unpack(logits)
         num_classes = point_logits.shape[1]
         if self.weight is not None and len(self.weight) != num_classes:
-            raise ValueError(f"weight has {len(self.weight)} numbers, but the logits have {num_classes} classes")
+            raise ValueError(
+                f"weight has {len(self.weight)} numbers, but the logits have {num_classes} classes"
+            )
         label = _as_map(label)
         self._check_labels(label, num_classes)
         # float32 is exact up to 2^24 and grid_sample takes no integers.
@@ -56,18 +62,18 @@ class PointSampledCrossEntropyLoss(nn.Layer):
     def _check_labels(self, label, num_classes):
         wrong = (label != self.ignore_index) & ((label < 0) | (label >= num_classes))
         if bool(wrong.any()):
-            values = paddle.unique(label.astype("int64")[wrong]).tolist()
+            values = paddle.unique(label[wrong]).tolist()
             raise ValueError(
-                f"labels must lie in [0, {num_classes}) or be ignore_index = {self.ignore_index}, got {values}; "
-                "check the label files, num_classes and ignore_index"
+                f"labels must lie in [0, {num_classes}) or be ignore_index = {self.ignore_index}, "
+                f"got {values}; check the label files, num_classes and ignore_index"
             )
 
 
 def _unpack(logits):
     if not isinstance(logits, (tuple, list)) or len(logits) != 2:
         raise ValueError(
-            "PointSampledCrossEntropyLoss takes the pair (point_logits, point_coords), which PointRendSeg's last "
-            f"training output is; got {type(logits).__name__}. Put it last in loss.types"
+            "PointSampledCrossEntropyLoss takes the pair (point_logits, point_coords), which PointRendSeg's "
+            f"last training output is; got {type(logits).__name__}. Put it last in loss.types"
         )
     point_logits, point_coords = logits
     if point_logits.ndim != 3 or point_logits.shape[2] != point_coords.shape[1]:
@@ -79,8 +85,11 @@ def _unpack(logits):
 
 
 def _as_map(label):
+    if label.dtype not in _LABEL_DTYPES:
+        raise TypeError(f"label must hold integers, got {label.dtype}")
     if label.ndim == 4 and label.shape[1] == 1:
         label = label.squeeze(1)
     if label.ndim != 3:
         raise ValueError(f"label must be [N, H, W] or [N, 1, H, W], got shape {list(label.shape)}")
-    return label
+    # Compared with a uint8 tensor, an ignore_index of -100 would wrap to 156 and a class count of 300 to 44.
+    return label.astype("int64")

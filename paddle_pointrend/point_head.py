@@ -13,8 +13,8 @@ class PointHead(nn.Layer):
         num_classes: K, classes predicted, and channels of the coarse logits.
         hidden_channels: channels of each hidden layer.
         num_layers: hidden layers.
-        coarse_in_every_layer: True puts the coarse logits before every layer (mmsegmentation's default), False
-            before the first only (the authors' semantic segmentation head in detectron2).
+        coarse_in_every_layer: True puts the coarse logits before every layer (mmsegmentation's default),
+            False before the first only (the authors' semantic segmentation head in detectron2).
         predictor_init_std: the last layer starts normal with this deviation; the references use 0.01
             (mmsegmentation) and 0.001 (detectron2).
 
@@ -32,7 +32,9 @@ class PointHead(nn.Layer):
         predictor_init_std=0.01,
     ):
         super().__init__()
-        for name, value in (("in_channels", in_channels), ("num_classes", num_classes), ("num_layers", num_layers)):
+        sizes = {"in_channels": in_channels, "num_classes": num_classes}
+        sizes |= {"hidden_channels": hidden_channels, "num_layers": num_layers}
+        for name, value in sizes.items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.in_channels = in_channels

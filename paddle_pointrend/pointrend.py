@@ -32,7 +32,7 @@ class PointRendSeg(nn.Layer):
         in_channels: not used; PaddleSeg writes it into the config of a model that has no `backbone` key.
 
     Raises:
-        ValueError: a segmentor that lacks what is named above, class counts that differ, options out of range.
+        ValueError: a segmentor that lacks what is named above, sizes that differ, options out of range.
     """
 
     def __init__(
@@ -52,10 +52,7 @@ class PointRendSeg(nn.Layer):
         _check_segmentor(segmentor, num_classes)
         if point_head is None or isinstance(point_head, dict):
             point_head = PointHead(sum(segmentor.fine_channels), segmentor.num_classes, **(point_head or {}))
-        if point_head.num_classes != segmentor.num_classes:
-            raise ValueError(
-                f"the point head predicts {point_head.num_classes} classes, the segmentor {segmentor.num_classes}"
-            )
+        _check_point_head(point_head, segmentor)
         self.segmentor = segmentor
         self.point_head = point_head
         self.num_train_points = num_train_points
@@ -69,12 +66,15 @@ class PointRendSeg(nn.Layer):
         """Images [N, 3, H, W].
 
         Returns:
-            In training [coarse logits [N, K, H, W], (point_logits [N, K, P], point_coords [N, P, 2])], one entry
-            for each loss type; in evaluation [refined logits [N, K, H, W]].
+            In training [coarse logits [N, K, H, W], (point_logits [N, K, P], point_coords [N, P, 2])], one
+            entry for each loss type; in evaluation [refined logits [N, K, H, W]].
         """
         coarse_logits, fine_features = self.segmentor.forward_features(x)
         if self.training:
-            return [_resize(coarse_logits, x.shape[2:]), self.predict_training_points(coarse_logits, fine_features)]
+            return [
+                _resize(coarse_logits, x.shape[2:]),
+                self.predict_training_points(coarse_logits, fine_features),
+            ]
         return [self.refine(coarse_logits, fine_features, x.shape[2:])]
 
     def predict_training_points(self, coarse_logits, fine_features):
@@ -118,7 +118,8 @@ class PointRendSeg(nn.Layer):
 
 
 def _resize(logits, size):
-    if list(logits.shape[2:]) == list(size):
+    # Under to_static the sizes may be tensors; there the interpolation, then an identity, stays in the graph.
+    if paddle.in_dynamic_mode() and list(logits.shape[2:]) == list(size):
         return logits
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
 
@@ -126,15 +127,30 @@ def _resize(logits, size):
 def _points_of_steps(num_points, steps, coarse_stride):
     """A list of the points that each subdivision step predicts."""
     if steps is None:
-        steps = len(num_points) if isinstance(num_points, (list, tuple)) else math.ceil(math.log2(coarse_stride))
+        steps = (
+            len(num_points) if isinstance(num_points, (list, tuple)) else math.ceil(math.log2(coarse_stride))
+        )
     if steps < 0:
         raise ValueError(f"subdivision_steps must be at least 0, got {steps}")
     points = list(num_points) if isinstance(num_points, (list, tuple)) else [num_points] * steps
     if len(points) != steps or any(p < 1 for p in points):
         raise ValueError(
-            f"num_subdivision_points must be a number >= 1 or a list of {steps}, one for each step, got {num_points}"
+            f"num_subdivision_points must be a number >= 1 or a list of {steps}, one for each step, "
+            f"got {num_points}"
         )
     return points
+
+
+def _check_point_head(point_head, segmentor):
+    if point_head.num_classes != segmentor.num_classes:
+        raise ValueError(
+            f"the point head predicts {point_head.num_classes} classes, the segmentor {segmentor.num_classes}"
+        )
+    if point_head.in_channels != sum(segmentor.fine_channels):
+        raise ValueError(
+            f"the point head takes {point_head.in_channels} channels, the segmentor's fine features have "
+            f"{segmentor.fine_channels}; build it with in_channels={sum(segmentor.fine_channels)}"
+        )
 
 
 def _check_segmentor(segmentor, num_classes):
@@ -142,8 +158,8 @@ def _check_segmentor(segmentor, num_classes):
     missing = [name for name in needed if not hasattr(segmentor, name)]
     if missing:
         raise ValueError(
-            f"segmentor {type(segmentor).__name__} lacks {', '.join(missing)}; use SemanticFPN, or a layer that has "
-            "forward_features(x) -> (coarse_logits, [fine features]) and these attributes"
+            f"segmentor {type(segmentor).__name__} lacks {', '.join(missing)}; use SemanticFPN, or a layer "
+            "that has forward_features(x) -> (coarse_logits, [fine features]) and these attributes"
         )
     if num_classes is not None and num_classes != segmentor.num_classes:
         raise ValueError(

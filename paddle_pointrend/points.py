@@ -41,19 +41,27 @@ def point_sample(features, point_coords, *, mode="bilinear", align_corners=False
     if mode not in ("bilinear", "nearest"):
         raise ValueError(f"mode must be 'bilinear' or 'nearest', got {mode!r}")
     if features.dtype not in _FLOAT_DTYPES:
-        raise TypeError(f"features must be floating point, got {features.dtype}; cast them first, e.g. .astype('float32')")
-    if point_coords.shape[1] == 0:
-        return paddle.zeros([features.shape[0], features.shape[1], 0], dtype=features.dtype)
+        raise TypeError(
+            f"features must be floating point, got {features.dtype}; cast them first, e.g. .astype('float32')"
+        )
+    if _is_empty(point_coords):
+        return paddle.zeros(
+            [features.shape[0], features.shape[1], point_coords.shape[1]], dtype=features.dtype
+        )
+    dtype = features.dtype
+    if dtype in (paddle.float16, paddle.bfloat16):
+        # Half precision is too coarse for coordinates: bfloat16 has steps of half a pixel on 256 pixels.
+        features = features.astype("float32")
     grid = (2.0 * point_coords - 1.0).unsqueeze(2).astype(features.dtype)
     sampled = F.grid_sample(features, grid, mode=mode, padding_mode="zeros", align_corners=align_corners)
-    return sampled.squeeze(3)
+    return sampled.squeeze(3).astype(dtype)
 
 
 def calculate_uncertainty(logits):
     """How unsure a prediction is: its second-best minus its best logit (section 3.1 of the paper).
 
     The two best are found by a tournament over halves of the class axis, which is exact under ties and, on
-    CPU, many times faster than a topk over that axis. For one class (K = 1, a sigmoid's logit) it is -|logit|.
+    CPU, many times faster than a topk over that axis. For one class (a sigmoid's logit) it is -|logit|.
 
     Args:
         logits: [N, K, ...].
@@ -114,7 +122,7 @@ def sample_training_points(logits, num_points, oversample_ratio=3.0, importance_
         importance_sample_ratio: beta in [0, 1].
 
     Returns:
-        float32 [N, P, 2], (x, y) in [0, 1), without gradient. Random numbers come from paddle.seed's generator.
+        float32 [N, P, 2], (x, y) in [0, 1), without gradient; random numbers of paddle.seed's generator.
 
     Raises:
         ValueError: an argument out of its range.
@@ -182,7 +190,8 @@ def scatter_paddle(x, index, updates, axis=2):
     Args:
         x: tensor of 1 to 5 axes; it is not changed.
         index: int32 or int64, as many axes as x, along every axis but `axis` not longer than x. May be empty.
-        updates: the dtype of x, as many axes, along no axis shorter than index; what is beyond index is unused.
+        updates: the dtype of x, as many axes, along no axis shorter than index; what is beyond it is unused.
+            Sizes that to_static does not know yet are taken to be those of index.
         axis: the axis that index points along, negative counts from the end.
 
     Returns:
@@ -194,43 +203,62 @@ def scatter_paddle(x, index, updates, axis=2):
         IndexError: an index outside [0, x.shape[axis]) (checked in eager mode only).
     """
     axis = _check_scatter_arguments(x, index, updates, axis)
-    if 0 in index.shape:
+    if _is_empty(index):
         return x.clone()
     if paddle.in_dynamic_mode():
         _check_index_range(index, x.shape[axis], axis)
-    if list(updates.shape) != list(index.shape):
-        updates = updates[tuple(slice(0, size) for size in index.shape)]
+    updates = _cut_to_shape(updates, index)
     flat_index = _flat_index(x, index.astype("int64"), axis)
     flat = paddle.scatter(x.flatten(), flat_index.flatten(), updates.flatten(), overwrite=True)
     return flat.reshape(x.shape)
 
 
+@paddle.jit.not_to_static  # there, a size not known yet stays -1 and passes
 def _check_scatter_arguments(x, index, updates, axis):
     if not x.ndim == index.ndim == updates.ndim or not 1 <= x.ndim <= 5:
         shapes = f"{list(x.shape)}, {list(index.shape)}, {list(updates.shape)}"
-        raise ValueError(f"x, index and updates must have the same number of axes, 1 to 5, got shapes {shapes}")
+        raise ValueError(
+            f"x, index and updates must have the same number of axes, 1 to 5, got shapes {shapes}"
+        )
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"axis must lie in [{-x.ndim}, {x.ndim - 1}] for x of {x.ndim} axes, got {axis}")
     axis %= x.ndim
     if index.dtype not in _INDEX_DTYPES:
         raise TypeError(f"index must be int32 or int64, got {index.dtype}")
     if updates.dtype != x.dtype:
-        raise TypeError(f"updates must have the dtype of x, {x.dtype}, got {updates.dtype}; cast one of them first")
+        raise TypeError(
+            f"updates must have the dtype of x, {x.dtype}, got {updates.dtype}; cast one of them first"
+        )
     for i, size in enumerate(index.shape):
         # A size that to_static does not know yet is -1 and passes.
         if size > updates.shape[i] >= 0 or (i != axis and size > x.shape[i] >= 0):
             raise ValueError(
-                f"index of shape {list(index.shape)} is longer along axis {i} than updates {list(updates.shape)} "
-                f"or x {list(x.shape)}; only along the scatter axis {axis} may it be longer than x"
+                f"index of shape {list(index.shape)} is longer along axis {i} than updates "
+                f"{list(updates.shape)} or x {list(x.shape)}; only along the scatter axis {axis} may it be "
+                "longer than x"
             )
     return axis
+
+
+@paddle.jit.not_to_static
+def _is_empty(tensor):
+    return 0 in tensor.shape
+
+
+@paddle.jit.not_to_static
+def _cut_to_shape(tensor, like):
+    if list(tensor.shape) == list(like.shape):
+        return tensor
+    return tensor[tuple(slice(0, size) for size in like.shape)]
 
 
 def _check_index_range(index, size, axis):
     low, high = int(index.min()), int(index.max())
     if low < 0 or high >= size:
         wrong = low if low < 0 else high
-        raise IndexError(f"index {wrong} is out of range for axis {axis} of size {size}; indices lie in [0, {size})")
+        raise IndexError(
+            f"index {wrong} is out of range for axis {axis} of size {size}; indices lie in [0, {size})"
+        )
 
 
 def _flat_index(x, index, axis):
@@ -246,7 +274,10 @@ def _flat_index(x, index, axis):
     return flat
 
 
+@paddle.jit.not_to_static  # there, a size not known yet stays -1 and passes
 def _check_same_batch(name, tensor, other_name, other):
     sizes = tensor.shape[0], other.shape[0]
     if -1 not in sizes and sizes[0] != sizes[1]:
-        raise ValueError(f"{name} and {other_name} must hold the same number of images, got {sizes[0]} and {sizes[1]}")
+        raise ValueError(
+            f"{name} and {other_name} must hold the same number of images, got {sizes[0]} and {sizes[1]}"
+        )

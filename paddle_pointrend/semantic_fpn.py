@@ -26,7 +26,9 @@ class FPN(nn.Layer):
     def __init__(self, in_channels, strides, *, out_channels=256):
         super().__init__()
         if len(in_channels) != len(strides) or not strides:
-            raise ValueError(f"one stride is needed for each level, got channels {in_channels} and strides {strides}")
+            raise ValueError(
+                f"one stride is needed for each level, got channels {in_channels} and strides {strides}"
+            )
         if list(strides) != sorted(strides):
             raise ValueError(f"levels must run from fine to coarse, got strides {list(strides)}")
         self.strides = list(strides)
@@ -59,13 +61,13 @@ class SemanticFPN(nn.Layer):
 
     Args:
         num_classes: K.
-        backbone: returns a list of maps, fine -> coarse, and has `feat_channels`, as PaddleSeg's backbones do.
-            Channels and strides are read from it.
+        backbone: returns a list of maps, fine -> coarse, as PaddleSeg's backbones do. Channels and strides
+            are read from it.
         backbone_indices: the backbone's maps that enter the pyramid, fine -> coarse.
         head_levels: positions in the pyramid that the head adds up, None for all. (1, 2, 3) of a pyramid that
-            starts at stride 4 is the paper's P3 to P5: a coarse map at stride 8, while the point head reads P2.
+            starts at stride 4 is the paper's P3 to P5: a coarse map at stride 8, and the point head reads P2.
         fpn_channels, head_channels: widths of the pyramid and of the head.
-        norm: "BN" or "GN" (32 groups) in the head. PaddleSeg turns BN into SyncBN when it trains on several GPUs.
+        norm: "BN" or "GN" (32 groups) in the head. On several GPUs PaddleSeg turns BN into SyncBN.
         predictor_init_std: the classifier starts normal with this deviation.
 
     Attributes:
@@ -90,10 +92,16 @@ class SemanticFPN(nn.Layer):
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         channels, strides = measure_backbone(backbone)
         if any(not 0 <= i < len(strides) for i in backbone_indices):
-            raise ValueError(f"backbone_indices {list(backbone_indices)}: the backbone has {len(strides)} maps")
+            raise ValueError(
+                f"backbone_indices {list(backbone_indices)}: the backbone has {len(strides)} maps"
+            )
         head_levels = list(range(len(backbone_indices)) if head_levels is None else head_levels)
         if not head_levels or any(not 0 <= i < len(backbone_indices) for i in head_levels):
-            raise ValueError(f"head_levels {head_levels}: the pyramid has levels 0 to {len(backbone_indices) - 1}")
+            raise ValueError(
+                f"head_levels {head_levels}: the pyramid has levels 0 to {len(backbone_indices) - 1}"
+            )
+        if head_levels != sorted(set(head_levels)):
+            raise ValueError(f"head_levels must run from fine to coarse, each level once, got {head_levels}")
         self.num_classes = num_classes
         self.backbone = backbone
         self.backbone_indices = list(backbone_indices)
@@ -101,13 +109,15 @@ class SemanticFPN(nn.Layer):
         strides = [strides[i] for i in backbone_indices]
         self.fpn = FPN([channels[i] for i in backbone_indices], strides, out_channels=fpn_channels)
         head_strides = [strides[i] for i in head_levels]
-        self.head = _SemanticHead(fpn_channels, head_channels, num_classes, head_strides, norm, predictor_init_std)
+        self.head = _SemanticHead(
+            fpn_channels, head_channels, num_classes, head_strides, norm, predictor_init_std
+        )
         self.coarse_stride = min(head_strides)
         self.fine_channels = [fpn_channels]
         self.fine_strides = [strides[0]]
 
     def forward_features(self, x):
-        """Coarse logits [N, K, h, w] and the fine features, a list of one map, P2 [N, fpn_channels, H', W']."""
+        """Coarse logits [N, K, h, w] and the fine features, a list of one: P2 [N, fpn_channels, H', W']."""
         maps = self.backbone(x)
         pyramid = self.fpn([maps[i] for i in self.backbone_indices])
         return self.head([pyramid[i] for i in self.head_levels]), pyramid[:1]
@@ -133,7 +143,7 @@ class _SemanticHead(nn.Layer):
         total = self.branches[finest](levels[finest])
         for i, (branch, level) in enumerate(zip(self.branches, levels)):
             if i != finest:
-                # An odd size was rounded up at each stride, so that doubling it can overshoot by a pixel or more.
+                # An odd size was rounded up at each stride, so that doubling it can overshoot by some pixels.
                 total = total + F.interpolate(branch(level), size=total.shape[2:], mode="bilinear")
         return self.classifier(total)
 
@@ -161,6 +171,10 @@ def _norm(norm, channels):
     if norm == "BN":
         return nn.BatchNorm2D(channels)
     if norm == "GN":
+        if channels % 32:
+            raise ValueError(
+                f"norm 'GN' has 32 groups, so that head_channels must be a multiple of 32, got {channels}"
+            )
         return nn.GroupNorm(32, channels)
     raise ValueError(f"norm must be 'BN' or 'GN', got {norm!r}")
 
@@ -202,6 +216,7 @@ def measure_backbone(backbone, image_size=128):
     return [m.shape[1] for m in maps], [image_size // size for size in sizes]
 
 
+@paddle.jit.not_to_static  # there, a size not known yet stays -1 and passes
 def check_level_sizes(levels, strides):
     """Raises ValueError unless there is one map for each stride and their sizes stand in the strides' ratios.
 
@@ -213,4 +228,6 @@ def check_level_sizes(levels, strides):
         for finest, size in zip(levels[0].shape[2:], level.shape[2:]):
             if min(finest, size) > 0 and abs(size - finest * strides[0] / stride) >= 2:
                 sizes = [list(m.shape[2:]) for m in levels]
-                raise ValueError(f"maps must run from fine to coarse with strides {list(strides)}, got sizes {sizes}")
+                raise ValueError(
+                    f"maps must run from fine to coarse with strides {list(strides)}, got sizes {sizes}"
+                )

@@ -1,0 +1,61 @@
+"""The command line, `paddle-pointrend`.
+
+Each command is a file with `add_arguments(parser)` and `run(args) -> exit code`.
+"""
+
+import importlib
+import sys
+
+from paddle_pointrend.cli.common import ArgumentParser, UsageError, one_line
+
+COMMANDS = {
+    "train": "train a model with PaddleSeg's trainer",
+    "val": "measure trained weights, coarse against refined",
+    "predict": "segment an image, a folder or a list of images",
+    "demo": "train, measure and show PointRend on built-in street scenes",
+}
+
+
+def main(argv=None):
+    """Runs a command.
+
+    Args:
+        argv: the arguments, None for the program's.
+
+    Returns:
+        The exit code: 0 done, 1 done in part, 2 a mistake in what was asked (one line on stderr says which).
+        Any other failure is a fault of the program and keeps its traceback.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    name = argv[0] if argv and argv[0] in COMMANDS else None
+    try:
+        args = _parser(name).parse_args(argv or ["--help"])
+        return args.run(args)
+    except UsageError as error:
+        print(
+            f"{' '.join(['paddle-pointrend', name or '']).strip()}: error: {one_line(error)}", file=sys.stderr
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as stop:  # --help and --version
+        return stop.code or (0 if argv else 2)
+
+
+def _parser(name):
+    """The parser, with the arguments of the command that is asked for: the others are not even imported."""
+    from paddle_pointrend import __version__
+
+    parser = ArgumentParser(
+        prog="paddle-pointrend", description="PointRend for PaddlePaddle", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"paddle-pointrend {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command, summary in COMMANDS.items():
+        subparser = commands.add_parser(command, help=summary, description=summary, allow_abbrev=False)
+        if command == name:
+            module = importlib.import_module(f"{__name__}.{command}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser

@@ -1,0 +1,134 @@
+"""Finds, loads and checks what PaddleSeg saved: iter_N/model.pdparams and model.pdopt."""
+
+import pathlib
+import re
+from urllib.parse import urlparse
+
+import paddle
+from paddleseg.utils import logger, utils
+
+from paddle_pointrend.cli.common import UsageError, one_line
+
+WEIGHTS, OPTIMIZER = "model.pdparams", "model.pdopt"
+
+
+def load_weights(model, path, num_classes=None):
+    """Loads weights into a model, all or none. PaddleSeg's own loader only warns and leaves the rest random.
+
+    Args:
+        model: the layer.
+        path: a .pdparams file, a folder that holds model.pdparams, or a URL.
+        num_classes: the model's, for the message when the checkpoint has another number.
+
+    Raises:
+        UsageError: no such file, a file that cannot be read, or one whose tensors are not this model's.
+    """
+    if urlparse(path).scheme in ("http", "https"):
+        path = utils.download_pretrained_model(path)
+    file = pathlib.Path(path) / WEIGHTS if pathlib.Path(path).is_dir() else pathlib.Path(path)
+    state = read_state(file)
+    misfit = find_misfit(model, state, num_classes)
+    if misfit:
+        raise UsageError(f"{file} does not belong to this model: {misfit}")
+    extra = [key for key in state if key not in model.state_dict()]
+    if extra:
+        logger.warning(
+            f"{file} has {len(extra)} tensors that the model lacks, the first are {', '.join(extra[:3])}"
+        )
+    model.set_state_dict(state)
+    logger.info(f"Loaded {len(state) - len(extra)} tensors from {file}")
+
+
+def read_state(file):
+    """The dict of tensors in a file that paddle.save wrote; UsageError if it is missing or not whole."""
+    if not pathlib.Path(file).is_file():
+        raise UsageError(f"{file}: there is no such file")
+    try:
+        state = paddle.load(str(file))
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise UsageError(f"{file} cannot be read, it may be half-written: {one_line(error)}") from error
+    if not isinstance(state, dict):
+        raise UsageError(f"{file} holds a {type(state).__name__}, expected the tensors of a checkpoint")
+    return state
+
+
+def find_misfit(model, state, num_classes=None):
+    """Why the tensors of a checkpoint cannot be this model's, naming the first few; "" if they can."""
+    wanted = model.state_dict()
+    missing = [key for key in wanted if key not in state]
+    shapes = {
+        key: (list(getattr(state[key], "shape", [])), list(tensor.shape))
+        for key, tensor in wanted.items()
+        if key in state and list(getattr(state[key], "shape", [])) != list(tensor.shape)
+    }
+    reasons = []
+    if missing:
+        reasons.append(f"{len(missing)} of {len(wanted)} tensors are missing: {', '.join(missing[:3])}")
+    if shapes:
+        named = (
+            f"{key} {found} instead of {expected}" for key, (found, expected) in list(shapes.items())[:3]
+        )
+        reasons.append(f"{len(shapes)} tensors have another shape: {', '.join(named)}")
+        classes = {found[0] for found, expected in shapes.values() if found and expected[:1] == [num_classes]}
+        if len(classes) == 1 and classes != {num_classes}:
+            reasons.append(f"it was trained for {classes.pop()} classes, the model has {num_classes}")
+    return "; ".join(reasons)
+
+
+def check_resumable(model, folder):
+    """Raises UsageError unless folder is an iter_N whose weights and optimizer load whole and fit."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder")
+    if iteration_of(folder) is None:
+        raise UsageError(f"{folder}: PaddleSeg reads the iteration from the folder's name, expected iter_N")
+    misfit = find_misfit(model, read_state(folder / WEIGHTS))
+    if misfit:
+        raise UsageError(f"{folder / WEIGHTS} does not belong to this model: {misfit}")
+    names = [parameter.name for parameter in model.parameters()]
+    for key in read_state(folder / OPTIMIZER):
+        # Paddle drops, without a word, what it cannot match by name.
+        if key not in ("LR_Scheduler", "master_weights") and not key.startswith(
+            tuple(f"{name}_" for name in names)
+        ):
+            raise UsageError(f"{folder / OPTIMIZER} does not belong to this model: it has a state for {key}")
+
+
+def folder_to_resume(model, resume_model, save_dir):
+    """The checkpoint folder that --resume_model names, checked; None to start anew.
+
+    Args:
+        model: the model that goes on.
+        resume_model: a folder, "auto" for the newest whole one in save_dir, or None.
+        save_dir: where this run writes its checkpoints.
+    """
+    if resume_model is None:
+        return None
+    if resume_model != "auto":
+        check_resumable(model, resume_model)
+        return pathlib.Path(resume_model)
+    folder = newest_checkpoint(model, save_dir)
+    if folder is None:
+        logger.info(f"There is no checkpoint to resume in {save_dir}: starting anew")
+    return folder
+
+
+def newest_checkpoint(model, save_dir):
+    """The iter_N folder with the highest N in save_dir that check_resumable accepts, None if there is none.
+
+    PaddleSeg writes checkpoints in place, so a run that was killed can leave half of one; that is skipped.
+    """
+    folders = [folder for folder in pathlib.Path(save_dir).glob("iter_*") if iteration_of(folder) is not None]
+    for folder in sorted(folders, key=iteration_of, reverse=True):
+        try:
+            check_resumable(model, folder)
+            return folder
+        except UsageError as error:
+            logger.warning(f"Skipped {folder}: {error}")
+    return None
+
+
+def iteration_of(folder):
+    """N of a folder named iter_N, None of any other."""
+    name = re.fullmatch(r"iter_(\d+)", pathlib.Path(folder).name)
+    return int(name[1]) if name else None

@@ -1,0 +1,95 @@
+"""paddle-pointrend val: mIoU, mAcc, class IoU and boundary IoU, of the coarse and the refined prediction."""
+
+import json
+import os
+import pathlib
+import tempfile
+
+from paddleseg.utils import logger
+
+from paddle_pointrend.cli.common import (
+    UsageError,
+    add_common_arguments,
+    build,
+    rank_and_size,
+    set_device,
+)
+from paddle_pointrend.cli.datasets import check_files
+from paddle_pointrend.cli.evaluation import evaluate_predictions
+from paddle_pointrend.cli.inference import (
+    add_inference_arguments,
+    inference_options,
+    load_trained_model,
+)
+from paddle_pointrend.metrics import comparison_table
+
+
+def add_arguments(parser):
+    """The command's arguments, named as in PaddleSeg's tools/val.py."""
+    add_common_arguments(parser)
+    add_inference_arguments(parser, "--aug_eval")
+    parser.add_argument(
+        "--num_workers", type=int, default=0, help="processes that read data, default: 0, this one"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the measures there too, as numbers from 0 to 1")
+
+
+def run(args):
+    """Evaluates; returns the exit code."""
+    set_device(args.device)
+    config, builder, model = load_trained_model(args)
+    options = inference_options(args, config.test_config, "aug_eval")
+    dataset = build(builder, args.config, "val_dataset")
+    check_files(dataset, "val_dataset")
+    names = class_names(config, dataset)
+    if args.json:
+        _check_writable(args.json)
+    summaries = evaluate_predictions(model, dataset, options, num_workers=args.num_workers)
+    if rank_and_size()[0] == 0:
+        print(comparison_table(summaries, names))
+        if args.json:
+            report = {
+                "config": args.config,
+                "model_path": args.model_path,
+                "images": len(dataset),
+                "classes": names,
+                "inference": options,
+                "predictions": summaries,
+            }
+            write_json(args.json, report)
+            logger.info(f"The measures are in {args.json}")
+    return 0
+
+
+def class_names(config, dataset):
+    """The config's `class_names`, or Cityscapes' for that dataset, or None. UsageError if they do not fit."""
+    names = config.dic.get("class_names")
+    if names is None and type(dataset).__name__ == "Cityscapes":
+        from paddle_pointrend import scenes
+
+        names = scenes.CLASSES
+    if names is not None and len(names) != dataset.num_classes:
+        raise UsageError(f"class_names has {len(names)} names, the dataset {dataset.num_classes} classes")
+    return None if names is None else list(names)
+
+
+def _check_writable(path):
+    """Before the work rather than after it."""
+    folder = pathlib.Path(path).absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--json {path}: cannot make the folder {folder}: {error.strerror}") from error
+    if pathlib.Path(path).is_dir() or not os.access(folder, os.W_OK):
+        raise UsageError(f"--json {path}: cannot write this file")
+
+
+def write_json(path, content):
+    """Writes a JSON file whole or not at all: a temporary file beside it then takes its name."""
+    path = pathlib.Path(path).absolute()
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False
+    ) as file:
+        json.dump(content, file, indent=2, allow_nan=False)
+    os.chmod(file.name, 0o644)  # a temporary file is for its owner only
+    os.replace(file.name, path)

@@ -1,0 +1,133 @@
+"""Fixtures that several test files share: a tiny dataset, tiny configs, repeatable randomness."""
+
+import pathlib
+import random
+
+import cv2
+import numpy as np
+import paddle
+import pytest
+
+TINY_CLASSES = 4
+
+_DATA = """\
+batch_size: 2
+iters: 2
+train_dataset:
+  type: Dataset
+  dataset_root: {root}
+  train_path: {root}/train.txt
+  num_classes: {num_classes}
+  mode: train
+  transforms:
+    - type: RandomHorizontalFlip
+    - type: Normalize
+val_dataset:
+  type: Dataset
+  dataset_root: {root}
+  val_path: {root}/val.txt
+  num_classes: {num_classes}
+  mode: val
+  transforms:
+    - type: Normalize
+optimizer: {{type: SGD, momentum: 0.9, weight_decay: 0.0005}}
+lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01, end_lr: 0, power: 0.9}}
+"""
+
+_SEMANTIC_FPN = """\
+type: SemanticFPN
+num_classes: {num_classes}
+backbone: {{type: ResNet18_vd, output_stride: 32}}
+fpn_channels: 16
+head_channels: 16
+head_levels: [1, 2, 3]
+"""
+
+_POINTREND_LOSS = """\
+loss:
+  types:
+    - type: CrossEntropyLoss
+    - type: PointSampledCrossEntropyLoss
+  coef: [1, 1]
+"""
+
+_COARSE_LOSS = """\
+loss:
+  types:
+    - type: CrossEntropyLoss
+  coef: [1]
+"""
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random state."""
+    paddle.seed(0)
+    np.random.seed(0)
+    random.seed(0)
+
+
+@pytest.fixture
+def tiny_dataset(tmp_path):
+    """The root of a dataset of 64x64 images, 4 in train.txt and 3 in val.txt, with TINY_CLASSES classes."""
+    return write_tiny_dataset(tmp_path / "data")
+
+
+@pytest.fixture
+def pointrend_config(tmp_path, tiny_dataset):
+    """The path of a YAML config of a tiny PointRendSeg on tiny_dataset."""
+    return write_config(tmp_path / "pointrend.yml", tiny_dataset, "PointRendSeg")
+
+
+@pytest.fixture
+def semantic_fpn_config(tmp_path, tiny_dataset):
+    """The path of a YAML config of a tiny SemanticFPN on tiny_dataset."""
+    return write_config(tmp_path / "semantic_fpn.yml", tiny_dataset, "SemanticFPN")
+
+
+def write_tiny_dataset(root, *, num_classes=TINY_CLASSES, size=64, train=4, val=3, seed=0):
+    """Draws rectangles whose colour is their class; the top left corner is ignored. Returns the root."""
+    random_state = np.random.RandomState(seed)
+    root = pathlib.Path(root)
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for part, count in (("train", train), ("val", val)):
+        lines = []
+        for i in range(count):
+            image, label = _rectangles(random_state, num_classes, size)
+            cv2.imwrite(str(root / f"images/{part}{i}.png"), image)
+            cv2.imwrite(str(root / f"labels/{part}{i}.png"), label)
+            lines.append(f"images/{part}{i}.png labels/{part}{i}.png\n")
+        (root / f"{part}.txt").write_text("".join(lines))
+    return root
+
+
+def write_config(path, root, model, *, num_classes=TINY_CLASSES):
+    """Writes a YAML config of a tiny `model`, "PointRendSeg" or "SemanticFPN", on the dataset at root."""
+    segmentor = _SEMANTIC_FPN.format(num_classes=num_classes)
+    if model == "SemanticFPN":
+        text = _COARSE_LOSS + "model:\n" + _indent(segmentor, 2)
+    else:
+        text = (
+            f"{_POINTREND_LOSS}model:\n  type: PointRendSeg\n  num_classes: {num_classes}\n"
+            "  num_train_points: 32\n  num_subdivision_points: 64\n"
+            "  point_head: {hidden_channels: 16}\n  segmentor:\n" + _indent(segmentor, 4)
+        )
+    path.write_text(_DATA.format(root=root, num_classes=num_classes) + text)
+    return path
+
+
+def _rectangles(random_state, num_classes, size):
+    label = np.zeros((size, size), np.uint8)
+    for class_id in range(1, num_classes):
+        top, left = random_state.randint(0, size // 2, 2)
+        height, width = random_state.randint(size // 4, size // 2, 2)
+        label[top : top + height, left : left + width] = class_id
+    palette = np.linspace(20, 230, num_classes).astype(np.uint8)
+    image = palette[label][..., None] + random_state.randint(0, 20, (size, size, 3)).astype(np.uint8)
+    label[:4, :4] = 255
+    return image, label
+
+
+def _indent(text, spaces):
+    return "".join(" " * spaces + line + "\n" for line in text.splitlines())
