@@ -16,9 +16,7 @@ def curve_svg(name, iterations, values):
     """
     x, y = np.asarray(iterations, np.float64).ravel(), np.asarray(values, np.float64).ravel()
     if x.shape != y.shape:
-        raise ValueError(
-            f"curve {name!r} has {x.size} iterations and {y.size} values, expected the same number"
-        )
+        raise ValueError(f"curve {name!r} has {x.size} iterations and {y.size} values, expected the same number")
     finite = np.isfinite(x) & np.isfinite(y)
     x, y = x[finite], y[finite]
     if not x.size:
@@ -35,13 +33,9 @@ def curve_svg(name, iterations, values):
         parts.append(f'<text x="{left - 8}" y="{level + 4:.1f}" text-anchor="end">{_number(tick)}</text>')
     for i, tick in enumerate(x_ticks):
         at = left + i * width / (len(x_ticks) - 1)
-        parts.append(
-            f'<text x="{at:.1f}" y="{top + height + 18}" text-anchor="middle">{_number(tick)}</text>'
-        )
+        parts.append(f'<text x="{at:.1f}" y="{top + height + 18}" text-anchor="middle">{_number(tick)}</text>')
     parts.append(f'<path class="axis" d="M{left} {top}v{height}h{width}"/>')
-    parts.append(
-        f'<text x="{left + width / 2:.1f}" y="{top + height + 38}" text-anchor="middle">iteration</text>'
-    )
+    parts.append(f'<text x="{left + width / 2:.1f}" y="{top + height + 38}" text-anchor="middle">iteration</text>')
     span = max(1, x.size // 20)
     if x.size == 1:
         parts.append(f'<circle class="dot" cx="{across[0]:.1f}" cy="{down[0]:.1f}" r="3"/>')

@@ -98,9 +98,7 @@ def mend_flow_warp():
     return [
         _mix_inside(cls, "flow_warp", wider_wins)
         for cls in vars(module).values()
-        if inspect.isclass(cls)
-        and "flow_warp" in vars(cls)
-        and _refuses_to_mix(functools.partial(_try_flow_warp, cls))
+        if inspect.isclass(cls) and "flow_warp" in vars(cls) and _refuses_to_mix(functools.partial(_try_flow_warp, cls))
     ]
 
 
@@ -156,9 +154,7 @@ def calculate_area(pred, label, num_classes, ignore_index=255):
     pred, label = (paddle.squeeze(x, axis=1) if x.ndim == 4 else x for x in (pred, label))
     if pred.shape != label.shape:
         raise ValueError(f"pred {pred.shape} and label {label.shape} differ in shape, expected the same")
-    areas = class_areas(
-        pred.astype("int64").numpy(), label.astype("int64").numpy(), num_classes, ignore_index
-    )
+    areas = class_areas(pred.astype("int64").numpy(), label.astype("int64").numpy(), num_classes, ignore_index)
     return tuple(paddle.to_tensor(area, dtype="int64") for area in areas)
 
 

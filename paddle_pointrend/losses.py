@@ -41,9 +41,7 @@ class PointSampledCrossEntropyLoss(nn.Layer):
         point_logits, point_coords = _unpack(logits)
         num_classes = point_logits.shape[1]
         if self.weight is not None and len(self.weight) != num_classes:
-            raise ValueError(
-                f"weight has {len(self.weight)} numbers, but the logits have {num_classes} classes"
-            )
+            raise ValueError(f"weight has {len(self.weight)} numbers, but the logits have {num_classes} classes")
         label = _as_map(label)
         self._check_labels(label, num_classes)
         # float32 is exact up to 2^24 and grid_sample takes no integers.

@@ -30,9 +30,7 @@ def joint_histogram(pred, label, num_classes, ignore_index=255):
     size = num_classes + 1
     # The ignored pixels get a row of their own that is cut off afterwards: cheaper than compressing both arrays.
     row = np.where(label == ignore_index, size, _clip_to_outside(label, num_classes))
-    counts = np.bincount(
-        (row * size + _clip_to_outside(pred, num_classes)).ravel(), minlength=(size + 1) * size
-    )
+    counts = np.bincount((row * size + _clip_to_outside(pred, num_classes)).ravel(), minlength=(size + 1) * size)
     return counts.reshape(size + 1, size)[:size]
 
 
@@ -176,9 +174,7 @@ def boundary_areas(pred, label, num_classes, ignore_index=255, dilation_ratio=0.
 
 def _boundary_areas(pred, label, num_classes, ignore_index, dilation_ratio):
     if label.ndim != 2:
-        raise ValueError(
-            f"prediction and label have shape {label.shape}, expected [H, W]: pass one image at a time"
-        )
+        raise ValueError(f"prediction and label have shape {label.shape}, expected [H, W]: pass one image at a time")
     if label.size == 0:
         return np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     dtype = np.uint8 if num_classes < 255 else np.uint16
@@ -339,9 +335,7 @@ def _integer_pair(pred, label, num_classes):
     pred, label = np.asarray(pred), np.asarray(label)
     for name, array in (("prediction", pred), ("label", label)):
         if array.dtype.kind not in "iub":
-            raise TypeError(
-                f"{name} has dtype {array.dtype}, expected integers: apply argmax or astype first"
-            )
+            raise TypeError(f"{name} has dtype {array.dtype}, expected integers: apply argmax or astype first")
     if pred.shape != label.shape:
         raise ValueError(f"prediction has shape {pred.shape}, label has {label.shape}, expected the same")
     return pred, label

@@ -9,6 +9,7 @@ from paddle import nn
 from paddle_pointrend.point_head import PointHead
 from paddle_pointrend.points import (
     calculate_uncertainty,
+    check_sampling_options,
     point_sample,
     sample_training_points,
     scatter_paddle,
@@ -53,6 +54,7 @@ class PointRendSeg(nn.Layer):
         if point_head is None or isinstance(point_head, dict):
             point_head = PointHead(sum(segmentor.fine_channels), segmentor.num_classes, **(point_head or {}))
         _check_point_head(point_head, segmentor)
+        check_sampling_options(num_train_points, oversample_ratio, importance_sample_ratio)
         self.segmentor = segmentor
         self.point_head = point_head
         self.num_train_points = num_train_points
@@ -127,16 +129,13 @@ def _resize(logits, size):
 def _points_of_steps(num_points, steps, coarse_stride):
     """A list of the points that each subdivision step predicts."""
     if steps is None:
-        steps = (
-            len(num_points) if isinstance(num_points, (list, tuple)) else math.ceil(math.log2(coarse_stride))
-        )
+        steps = len(num_points) if isinstance(num_points, (list, tuple)) else math.ceil(math.log2(coarse_stride))
     if steps < 0:
         raise ValueError(f"subdivision_steps must be at least 0, got {steps}")
     points = list(num_points) if isinstance(num_points, (list, tuple)) else [num_points] * steps
     if len(points) != steps or any(p < 1 for p in points):
         raise ValueError(
-            f"num_subdivision_points must be a number >= 1 or a list of {steps}, one for each step, "
-            f"got {num_points}"
+            f"num_subdivision_points must be a number >= 1 or a list of {steps}, one for each step, got {num_points}"
         )
     return points
 

@@ -45,9 +45,7 @@ def point_sample(features, point_coords, *, mode="bilinear", align_corners=False
             f"features must be floating point, got {features.dtype}; cast them first, e.g. .astype('float32')"
         )
     if _is_empty(point_coords):
-        return paddle.zeros(
-            [features.shape[0], features.shape[1], point_coords.shape[1]], dtype=features.dtype
-        )
+        return paddle.zeros([features.shape[0], features.shape[1], point_coords.shape[1]], dtype=features.dtype)
     dtype = features.dtype
     if dtype in (paddle.float16, paddle.bfloat16):
         # Half precision is too coarse for coordinates: bfloat16 has steps of half a pixel on 256 pixels.
@@ -127,12 +125,7 @@ def sample_training_points(logits, num_points, oversample_ratio=3.0, importance_
     Raises:
         ValueError: an argument out of its range.
     """
-    if num_points < 1:
-        raise ValueError(f"num_points must be at least 1, got {num_points}")
-    if oversample_ratio < 1:
-        raise ValueError(f"oversample_ratio must be at least 1, got {oversample_ratio}")
-    if not 0 <= importance_sample_ratio <= 1:
-        raise ValueError(f"importance_sample_ratio must lie in [0, 1], got {importance_sample_ratio}")
+    check_sampling_options(num_points, oversample_ratio, importance_sample_ratio)
     num_images = logits.shape[0]
     num_uncertain = int(importance_sample_ratio * num_points)
     num_uniform = num_points - num_uncertain
@@ -145,6 +138,16 @@ def sample_training_points(logits, num_points, oversample_ratio=3.0, importance_
     if num_uniform:
         chosen.append(paddle.rand([num_images, num_uniform, 2], dtype="float32"))
     return paddle.concat(chosen, axis=1)
+
+
+def check_sampling_options(num_points, oversample_ratio, importance_sample_ratio):
+    """Raises ValueError for options of sample_training_points that are out of their range."""
+    if num_points < 1:
+        raise ValueError(f"num_points must be at least 1, got {num_points}")
+    if oversample_ratio < 1:
+        raise ValueError(f"oversample_ratio must be at least 1, got {oversample_ratio}")
+    if not 0 <= importance_sample_ratio <= 1:
+        raise ValueError(f"importance_sample_ratio must lie in [0, 1], got {importance_sample_ratio}")
 
 
 def select_uncertain_points(uncertainty, num_points):
@@ -217,18 +220,14 @@ def scatter_paddle(x, index, updates, axis=2):
 def _check_scatter_arguments(x, index, updates, axis):
     if not x.ndim == index.ndim == updates.ndim or not 1 <= x.ndim <= 5:
         shapes = f"{list(x.shape)}, {list(index.shape)}, {list(updates.shape)}"
-        raise ValueError(
-            f"x, index and updates must have the same number of axes, 1 to 5, got shapes {shapes}"
-        )
+        raise ValueError(f"x, index and updates must have the same number of axes, 1 to 5, got shapes {shapes}")
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"axis must lie in [{-x.ndim}, {x.ndim - 1}] for x of {x.ndim} axes, got {axis}")
     axis %= x.ndim
     if index.dtype not in _INDEX_DTYPES:
         raise TypeError(f"index must be int32 or int64, got {index.dtype}")
     if updates.dtype != x.dtype:
-        raise TypeError(
-            f"updates must have the dtype of x, {x.dtype}, got {updates.dtype}; cast one of them first"
-        )
+        raise TypeError(f"updates must have the dtype of x, {x.dtype}, got {updates.dtype}; cast one of them first")
     for i, size in enumerate(index.shape):
         # A size that to_static does not know yet is -1 and passes.
         if size > updates.shape[i] >= 0 or (i != axis and size > x.shape[i] >= 0):
@@ -256,9 +255,7 @@ def _check_index_range(index, size, axis):
     low, high = int(index.min()), int(index.max())
     if low < 0 or high >= size:
         wrong = low if low < 0 else high
-        raise IndexError(
-            f"index {wrong} is out of range for axis {axis} of size {size}; indices lie in [0, {size})"
-        )
+        raise IndexError(f"index {wrong} is out of range for axis {axis} of size {size}; indices lie in [0, {size})")
 
 
 def _flat_index(x, index, axis):
@@ -278,6 +275,4 @@ def _flat_index(x, index, axis):
 def _check_same_batch(name, tensor, other_name, other):
     sizes = tensor.shape[0], other.shape[0]
     if -1 not in sizes and sizes[0] != sizes[1]:
-        raise ValueError(
-            f"{name} and {other_name} must hold the same number of images, got {sizes[0]} and {sizes[1]}"
-        )
+        raise ValueError(f"{name} and {other_name} must hold the same number of images, got {sizes[0]} and {sizes[1]}")

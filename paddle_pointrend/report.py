@@ -51,9 +51,7 @@ class Sample:
     def __post_init__(self):
         sizes = {part: np.shape(getattr(self, part))[:2] for part in ("image", "truth", "coarse", "refined")}
         if len(set(sizes.values())) > 1:
-            raise ValueError(
-                f"sample {self.name!r} has parts of different sizes: {sizes}, expected one (H, W)"
-            )
+            raise ValueError(f"sample {self.name!r} has parts of different sizes: {sizes}, expected one (H, W)")
 
 
 def write_report(
@@ -91,9 +89,7 @@ def write_report(
     if list(summaries) != ["coarse", "refined"]:
         raise ValueError(f"summaries has {list(summaries)}, expected ['coarse', 'refined'] in this order")
     if len(class_names) != len(palette):
-        raise ValueError(
-            f"{len(class_names)} class names for {len(palette)} colours, expected the same number"
-        )
+        raise ValueError(f"{len(class_names)} class names for {len(palette)} colours, expected the same number")
     rows = summary_rows(summaries, class_names)
     body = [
         f"<header><h1>{_text(title)}</h1>{_headline(rows[:4])}</header>",
@@ -111,9 +107,7 @@ def write_report(
     page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(title)}</title><style>{STYLE}</style></head><body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
+        f"<title>{_text(title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
     return _write_whole(Path(path), page)
 
@@ -171,9 +165,7 @@ def _sample_section(sample, palette, ignore_index, max_side):
         )
         for panel, name in zip(panels, names)
     ]
-    figures += [
-        _figure(panel[window], f"{name}, {ZOOM}x", pixelated=True) for panel, name in zip(panels, names)
-    ]
+    figures += [_figure(panel[window], f"{name}, {ZOOM}x", pixelated=True) for panel, name in zip(panels, names)]
     steps = [
         _figure(
             _points_picture(sample.image, coords, size, max_side),
@@ -254,12 +246,8 @@ def _headline(rows):
 
 def _tables(rows, class_names, palette):
     """Two tables: the means, and by class with IoU and boundary IoU beside each other."""
-    head = (
-        '<th scope="col" class="group">coarse</th><th scope="col">refined</th><th scope="col">difference</th>'
-    )
-    means = "".join(
-        f'<tr><th scope="row">{_text(name)}</th>{_cells(*values)}</tr>' for name, values in rows[:4]
-    )
+    head = '<th scope="col" class="group">coarse</th><th scope="col">refined</th><th scope="col">difference</th>'
+    means = "".join(f'<tr><th scope="row">{_text(name)}</th>{_cells(*values)}</tr>' for name, values in rows[:4])
     count = len(class_names)
     classes = "".join(
         f'<tr><th scope="row">{_swatch(color)}{_text(name)}</th>{_cells(*iou)}{_cells(*boundary)}</tr>'
@@ -281,9 +269,7 @@ def _cells(coarse, refined):
     if None in (coarse, refined):
         return f'<td class="group">{_percent(coarse)}</td><td>{_percent(refined)}</td><td>-</td>'
     # Compared as shown: numbers that print alike are neither better nor worse.
-    sign = (round(100 * refined, 2) > round(100 * coarse, 2)) - (
-        round(100 * refined, 2) < round(100 * coarse, 2)
-    )
+    sign = (round(100 * refined, 2) > round(100 * coarse, 2)) - (round(100 * refined, 2) < round(100 * coarse, 2))
     cells = [f"<b>{_percent(coarse)}</b>" if sign < 0 else _percent(coarse)]
     cells += [f"<b>{_percent(refined)}</b>" if sign > 0 else _percent(refined)]
     return f'<td class="group">{cells[0]}</td><td>{cells[1]}</td><td>{_change(coarse, refined)}</td>'
@@ -352,7 +338,8 @@ STYLE = """
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:1600px;padding:24px;background:var(--ground);color:var(--ink);
 font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-h1{font-size:26px;line-height:1.25;margin:0 0 16px}h2{font-size:20px;margin:40px 0 12px}h3{font-size:16px;margin:0 0 8px}
+h1{font-size:26px;line-height:1.25;margin:0 0 16px}
+h2{font-size:20px;margin:40px 0 12px}h3{font-size:16px;margin:0 0 8px}
 p{max-width:90ch;margin:8px 0}article p{max-width:none}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(180px,1fr));gap:12px}
 .tile{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:12px 16px}

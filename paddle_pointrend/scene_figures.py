@@ -66,9 +66,7 @@ def person(scene, x, z, heading, floor=0.12):
         coat,
         CLOTH,
     )
-    scene.limb(
-        frame(0, 1.45 * s, -0.13 * s), frame(0, 1.45 * s, 0.13 * s), 0.07 * s, 0.07 * s, "person", coat, CLOTH
-    )
+    scene.limb(frame(0, 1.45 * s, -0.13 * s), frame(0, 1.45 * s, 0.13 * s), 0.07 * s, 0.07 * s, "person", coat, CLOTH)
     _arm(scene, "person", arms[1], coat * 0.92, skin, s)
     if rng.random() < 0.4:
         bag = frame(-0.14, 1.2 * s, 0.05)

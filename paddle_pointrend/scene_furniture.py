@@ -117,9 +117,7 @@ def tree(scene, x, z, size=1.0):
     bare = rng.random() < 0.17
     levels = 5 if bare and z < 40 else 3 if z < 40 else 2  # twigs farther away are below any pixel
     lengths = rng.uniform(1.1, 1.6, 3) * size
-    ends, radii, tips = _branches(
-        rng, np.tile(top, (3, 1)), rng.uniform(-0.7, 0.7, 3), lengths, 0.6 * radius, levels
-    )
+    ends, radii, tips = _branches(rng, np.tile(top, (3, 1)), rng.uniform(-0.7, 0.7, 3), lengths, 0.6 * radius, levels)
     scene.limbs(ends, radii, "vegetation", bark, PLASTER)
     if not bare:
         leaf_clusters(scene, tips, rng.uniform(0.65, 1.05) * size)
@@ -149,7 +147,5 @@ def leaf_clusters(scene, centres, radius):
         scene.add_flat(outlines, "vegetation", green * tone * rng.uniform(0.95, 1.05), LEAVES, loose=True)
     angle = np.linspace(0, 2 * np.pi, 14, endpoint=False)
     for point in centres[:: max(1, len(centres) // 5)]:
-        disc = (
-            radius * np.stack([np.cos(angle), 0 * angle, np.sin(angle)], -1) * rng.uniform(0.7, 1.1, (14, 1))
-        )
+        disc = radius * np.stack([np.cos(angle), 0 * angle, np.sin(angle)], -1) * rng.uniform(0.7, 1.1, (14, 1))
         scene.cast([point + disc])

@@ -63,9 +63,7 @@ def building(scene, side, x, z0, z1, height):
     storey = rng.uniform(2.9, 3.5)
     height = max(2, round(height / storey)) * storey + 0.6
     depth = 11 * side
-    roof = np.array([[120, 62, 48], [84, 80, 84], [98, 70, 56]], float)[rng.integers(3)] * rng.uniform(
-        0.8, 1.1
-    )
+    roof = np.array([[120, 62, 48], [84, 80, 84], [98, 70, 56]], float)[rng.integers(3)] * rng.uniform(0.8, 1.1)
     pitch = rng.uniform(1.6, 3.6) if rng.random() < 0.65 else 0.0
     near = facing(x, x + depth, z0, 0, height)
     if pitch:
@@ -98,9 +96,7 @@ def building(scene, side, x, z0, z1, height):
     )
     if rng.random() < 0.6:
         z = np.full(len(a0), z0)
-        panes = np.stack(
-            [np.stack([a0, a0, a1, a1], -1), np.stack([y0, y1, y1, y0], -1), np.stack([z] * 4, -1)], -1
-        )
+        panes = np.stack([np.stack([a0, a0, a1, a1], -1), np.stack([y0, y1, y1, y0], -1), np.stack([z] * 4, -1)], -1)
         scene.add(panes, "building", GLASS * 1.1)
 
 
@@ -184,9 +180,7 @@ def park(scene, side, x, z0, z1, lane_edge):
     """Lawn with trees and bushes, often behind a fence."""
     rng = scene.rng
     scene.at(GROUND, 11)
-    lawn = np.array([[104, 118, 60], [128, 122, 74], [92, 110, 54]], float)[rng.integers(3)] * rng.uniform(
-        0.85, 1.15
-    )
+    lawn = np.array([[104, 118, 60], [128, 122, 74], [92, 110, 54]], float)[rng.integers(3)] * rng.uniform(0.85, 1.15)
     edge = x - side * rng.uniform(0.0, 0.6) * abs(x - lane_edge)
     scene.add(ground(edge, x + 40 * side, max(z0, 0.9), z1, CURB), "terrain", lawn, GRASS, lit=0.9)
     for z in np.sort(rng.uniform(z0, z1, rng.integers(1, 4)))[::-1]:

@@ -41,9 +41,7 @@ def sky(scene):
     """Bands from zenith to horizon and soft clouds."""
     rng, aspect = scene.rng, scene.camera.aspect
     scene.at(SKY, 0)
-    zenith = np.array([88, 130, 188.0]) * scene.light.sun + np.array([176, 182, 190.0]) * (
-        1 - scene.light.sun
-    )
+    zenith = np.array([88, 130, 188.0]) * scene.light.sun + np.array([176, 182, 190.0]) * (1 - scene.light.sun)
     horizon = np.array(scene.light.haze_colour) * 1.04
     edges = np.linspace(0, 0.6, 19)
     for y0, y1 in pairwise(edges):
@@ -82,9 +80,7 @@ def road(scene, left, right, crossing):
         for x in (left + 0.35, right - 0.35):
             scene.add(ribbon(x - 0.05, x + 0.05, 0.9, 70), "road", paint * 0.94, ASPHALT, lit=1.0)
     if crossing < 40:
-        stripes = [
-            ground(x, x + 0.5, crossing, crossing + 3.2) for x in np.arange(left + 0.3, right - 0.5, 1.05)
-        ]
+        stripes = [ground(x, x + 0.5, crossing, crossing + 3.2) for x in np.arange(left + 0.3, right - 0.5, 1.05)]
         scene.add(np.concatenate(stripes), "road", paint, ASPHALT, lit=1.0)
         stop = ground(middle + 0.1, right - 0.2, crossing - 1.6, crossing - 1.2)
         scene.add(stop, "road", paint, ASPHALT, lit=1.0)

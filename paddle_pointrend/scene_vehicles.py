@@ -81,9 +81,7 @@ def _side_windows(frame, profile, right, count, class_name, scene, colour):
     gap = 0.05 if roof < 2.2 else 0.1
     for i in range(count):
         pane = frame(
-            np.array(
-                [edges_low[i] + gap, edges_top[i] + gap, edges_top[i + 1] - gap, edges_low[i + 1] - gap]
-            ),
+            np.array([edges_low[i] + gap, edges_top[i] + gap, edges_top[i + 1] - gap, edges_low[i + 1] - gap]),
             np.array([shoulder, roof - 0.1, roof - 0.1, shoulder]),
             right * 0.96 if roof < 2.2 else right,
         )
@@ -172,9 +170,7 @@ def _vehicle_shadow(scene, frame, profile):
     roof = points[points[:, 1] > 0.8 * points[:, 1].max()]
     forward, right = np.array([low, low, high, high]), np.array([-half, half, half, -half])
     scene.cast([frame(forward, 0.0, right), frame(forward, 0.45, right)])
-    scene.cast(
-        [frame(np.array([roof[0, 0], roof[0, 0], roof[-1, 0], roof[-1, 0]]), points[:, 1].max(), right)]
-    )
+    scene.cast([frame(np.array([roof[0, 0], roof[0, 0], roof[-1, 0], roof[-1, 0]]), points[:, 1].max(), right)])
 
 
 def car(scene, x, z, heading):
@@ -199,9 +195,7 @@ def _vehicle(scene, frame, class_name, profile, covers, paint, panes, radius, ax
 
 def bus(scene, x, z, heading):
     """A city bus."""
-    paint = np.array([[205, 170, 40], [190, 40, 40], [225, 225, 225], [40, 90, 150]], float)[
-        scene.rng.integers(4)
-    ]
+    paint = np.array([[205, 170, 40], [190, 40, 40], [225, 225, 225], [40, 90, 150]], float)[scene.rng.integers(4)]
     _vehicle(scene, Frame(x, z, heading), "bus", *PROFILES["bus"], paint, 7, 0.48, 3.6)
 
 

@@ -15,9 +15,7 @@ import numpy as np
 from .scene_canvas import CLASSES, IGNORE_INDEX, PALETTE, rasterise
 from .scene_street import compose
 
-DRAWING_VERSION = (
-    1  # raise it when the same seed draws another picture: old folders are then not mixed with new ones
-)
+DRAWING_VERSION = 1  # raise it when the same seed draws another picture: old folders are then not mixed with new ones
 MIN_SIDE = 32
 SPLITS = ("train", "val")
 
@@ -48,9 +46,7 @@ def draw_scene(seed, height, width):
     """
     seed = _check_whole("seed", seed, 0)
     height, width = _check_whole("height", height, MIN_SIDE), _check_whole("width", width, MIN_SIDE)
-    layout, texture, sensor = (
-        np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3)
-    )
+    layout, texture, sensor = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
     light, label = rasterise(compose(layout, width / height), height, width, texture)
     return photograph(light, sensor), label
 
@@ -91,9 +87,7 @@ def _write_safely(path, data):
 def _png(image):
     done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     if not done:
-        raise RuntimeError(
-            f"OpenCV could not encode an image of shape {image.shape} and type {image.dtype} as PNG."
-        )
+        raise RuntimeError(f"OpenCV could not encode an image of shape {image.shape} and type {image.dtype} as PNG.")
     return data.tobytes()
 
 

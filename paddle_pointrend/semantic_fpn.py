@@ -26,9 +26,7 @@ class FPN(nn.Layer):
     def __init__(self, in_channels, strides, *, out_channels=256):
         super().__init__()
         if len(in_channels) != len(strides) or not strides:
-            raise ValueError(
-                f"one stride is needed for each level, got channels {in_channels} and strides {strides}"
-            )
+            raise ValueError(f"one stride is needed for each level, got channels {in_channels} and strides {strides}")
         if list(strides) != sorted(strides):
             raise ValueError(f"levels must run from fine to coarse, got strides {list(strides)}")
         self.strides = list(strides)
@@ -92,14 +90,10 @@ class SemanticFPN(nn.Layer):
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         channels, strides = measure_backbone(backbone)
         if any(not 0 <= i < len(strides) for i in backbone_indices):
-            raise ValueError(
-                f"backbone_indices {list(backbone_indices)}: the backbone has {len(strides)} maps"
-            )
+            raise ValueError(f"backbone_indices {list(backbone_indices)}: the backbone has {len(strides)} maps")
         head_levels = list(range(len(backbone_indices)) if head_levels is None else head_levels)
         if not head_levels or any(not 0 <= i < len(backbone_indices) for i in head_levels):
-            raise ValueError(
-                f"head_levels {head_levels}: the pyramid has levels 0 to {len(backbone_indices) - 1}"
-            )
+            raise ValueError(f"head_levels {head_levels}: the pyramid has levels 0 to {len(backbone_indices) - 1}")
         if head_levels != sorted(set(head_levels)):
             raise ValueError(f"head_levels must run from fine to coarse, each level once, got {head_levels}")
         self.num_classes = num_classes
@@ -109,9 +103,7 @@ class SemanticFPN(nn.Layer):
         strides = [strides[i] for i in backbone_indices]
         self.fpn = FPN([channels[i] for i in backbone_indices], strides, out_channels=fpn_channels)
         head_strides = [strides[i] for i in head_levels]
-        self.head = _SemanticHead(
-            fpn_channels, head_channels, num_classes, head_strides, norm, predictor_init_std
-        )
+        self.head = _SemanticHead(fpn_channels, head_channels, num_classes, head_strides, norm, predictor_init_std)
         self.coarse_stride = min(head_strides)
         self.fine_channels = [fpn_channels]
         self.fine_strides = [strides[0]]
@@ -172,9 +164,7 @@ def _norm(norm, channels):
         return nn.BatchNorm2D(channels)
     if norm == "GN":
         if channels % 32:
-            raise ValueError(
-                f"norm 'GN' has 32 groups, so that head_channels must be a multiple of 32, got {channels}"
-            )
+            raise ValueError(f"norm 'GN' has 32 groups, so that head_channels must be a multiple of 32, got {channels}")
         return nn.GroupNorm(32, channels)
     raise ValueError(f"norm must be 'BN' or 'GN', got {norm!r}")
 
@@ -228,6 +218,4 @@ def check_level_sizes(levels, strides):
         for finest, size in zip(levels[0].shape[2:], level.shape[2:]):
             if min(finest, size) > 0 and abs(size - finest * strides[0] / stride) >= 2:
                 sizes = [list(m.shape[2:]) for m in levels]
-                raise ValueError(
-                    f"maps must run from fine to coarse with strides {list(strides)}, got sizes {sizes}"
-                )
+                raise ValueError(f"maps must run from fine to coarse with strides {list(strides)}, got sizes {sizes}")

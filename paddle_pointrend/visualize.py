@@ -157,9 +157,7 @@ def busiest_window(mask, height, width):
     mask = np.asarray(mask, bool)
     height, width = min(height, mask.shape[0]), min(width, mask.shape[1])
     total = np.pad(mask.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    sums = (
-        total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
-    )
+    sums = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
     top, left = (int(i) for i in np.unravel_index(np.argmax(sums), sums.shape))
     return slice(top, top + height), slice(left, left + width)
 
@@ -191,9 +189,7 @@ def side_by_side(panels, titles=None, *, gap=8, background=(255, 255, 255)):
         raise ValueError("no panels given, expected at least one picture")
     heights = {panel.shape[0] for panel in panels}
     if len(heights) > 1:
-        raise ValueError(
-            f"the panels are {sorted(heights)} pixels high, expected one height: resize them first"
-        )
+        raise ValueError(f"the panels are {sorted(heights)} pixels high, expected one height: resize them first")
     if titles is not None and len(titles) != len(panels):
         raise ValueError(f"{len(titles)} titles for {len(panels)} panels, expected one each")
     if titles is not None:

@@ -40,7 +40,10 @@ def main(argv=None):
     args = parser.parse_args(argv)
     missing = [name for name in ("train", "trainannot", "val", "valannot") if not (args.source / name).is_dir()]
     if missing:
-        print(f"{args.source} lacks the folders {', '.join(missing)}; give the tutorial's CamVid folder", file=sys.stderr)
+        print(
+            f"{args.source} lacks the folders {', '.join(missing)}; give the tutorial's CamVid folder",
+            file=sys.stderr,
+        )
         return 2
     for split in ("train", "val"):
         lines = prepare_split(args.source, args.target, split)

@@ -58,7 +58,10 @@ def main(argv=None):
     args = parser.parse_args(argv)
     missing = [name for name in ("leftImg8bit", "gtFine") if not (args.root / name).is_dir()]
     if missing:
-        print(f"{args.root} has no folder {' and no '.join(missing)}; unpack the archives there first", file=sys.stderr)
+        print(
+            f"{args.root} has no folder {' and no '.join(missing)}; unpack the archives there first",
+            file=sys.stderr,
+        )
         return 2
     polygons = sorted(args.root.glob("gtFine/*/*/*_gtFine_polygons.json"))
     waiting = [path for path in polygons if not label_path(path).exists()]
@@ -66,7 +69,10 @@ def main(argv=None):
         try:
             import cityscapesscripts  # noqa: F401
         except ImportError:
-            print('cityscapesscripts is needed: pip install -e ".[cityscapes]" -c constraints.txt', file=sys.stderr)
+            print(
+                'cityscapesscripts is needed: pip install -e ".[cityscapes]" -c constraints.txt',
+                file=sys.stderr,
+            )
             return 2
         with multiprocessing.Pool(max(1, args.num_workers)) as pool:
             list(tqdm(pool.imap_unordered(draw_label, waiting, chunksize=8), total=len(waiting), desc="labels"))

@@ -184,9 +184,7 @@ def test_ohem_equals_the_hosts_definition():
     threshold = max(thresh, np.sort(probability.ravel())[min_kept - 1])
     kept = probability < threshold
     assert min_kept < kept.sum() < (label != IGNORE).sum()
-    np.testing.assert_allclose(
-        float(value), pixel_losses[kept].sum() / (kept.sum() + 1e-5 * kept.size), rtol=1e-4
-    )
+    np.testing.assert_allclose(float(value), pixel_losses[kept].sum() / (kept.sum() + 1e-5 * kept.size), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -267,9 +265,7 @@ def _slow_areas(pred, label, num_classes, ignore_index):
 
 @pytest.mark.parametrize("ignore_index", [255, 1])
 @pytest.mark.parametrize("num_classes", [1, 4])
-@pytest.mark.parametrize(
-    ("pred_shape", "label_shape"), [((2, 1, 5, 7), (2, 5, 7)), ((2, 5, 7), (2, 1, 5, 7))]
-)
+@pytest.mark.parametrize(("pred_shape", "label_shape"), [((2, 1, 5, 7), (2, 5, 7)), ((2, 5, 7), (2, 1, 5, 7))])
 def test_calculate_area_equals_a_slow_loop(num_classes, ignore_index, pred_shape, label_shape):
     random_state = np.random.RandomState(0)
     pred = random_state.randint(-1, 6, pred_shape).astype("int32")
@@ -424,9 +420,7 @@ def _pspnet():
 @pytest.mark.parametrize("make", [_deeplab, _pspnet])
 def test_models_of_the_host_train_evaluate_and_predict(make, tiny_dataset, tmp_path):
     model, types = make()
-    _train(
-        model, tiny_dataset, tmp_path / "run", types, val_dataset=_dataset(tiny_dataset, "val"), use_vdl=True
-    )
+    _train(model, tiny_dataset, tmp_path / "run", types, val_dataset=_dataset(tiny_dataset, "val"), use_vdl=True)
     checkpoint = tmp_path / "run" / "iter_2" / "model.pdparams"
     assert checkpoint.exists()
 

@@ -67,4 +67,7 @@ def test_camvid_configs_make_coarse_maps_of_the_stride_in_their_name(prefix, str
     _, builder = _build(ROOT / f"configs/camvid/{prefix}semantic_fpn_resnet18_stride{stride}.yml")
     segmentor = getattr(builder.model, "segmentor", builder.model)
     assert segmentor.coarse_stride == stride
-    assert segmentor.forward_features(paddle.zeros([1, 3, 64, 96]))[0].shape[2:] == [64 // stride, 96 // stride]
+    assert segmentor.forward_features(paddle.zeros([1, 3, 64, 96]))[0].shape[2:] == [
+        64 // stride,
+        96 // stride,
+    ]

@@ -10,7 +10,7 @@ AMD, INTEL = "vendor_id\t: AuthenticAMD\n", "vendor_id\t: GenuineIntel\n"
 
 @pytest.fixture
 def command_line(monkeypatch):
-    """A process that runs the command on an AMD machine of 8 processors without GPU, Paddle not yet imported."""
+    """A process that runs the command on 8 AMD processors without GPU, Paddle not yet imported."""
     monkeypatch.setattr(sys, "argv", ["/usr/bin/paddle-pointrend", "train"])
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(8))
     monkeypatch.delitem(sys.modules, "paddle")
@@ -41,9 +41,7 @@ def test_keeps_what_the_user_set(command_line):
     assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
-@pytest.mark.parametrize(
-    ("processes", "threads"), [("2", "4"), ("3", "2"), ("16", "1"), ("", "8"), ("x", "8")]
-)
+@pytest.mark.parametrize(("processes", "threads"), [("2", "4"), ("3", "2"), ("16", "1"), ("", "8"), ("x", "8")])
 def test_shares_processors_among_the_launchers_processes(command_line, processes, threads):
     command_line.setenv("PADDLE_LOCAL_SIZE", processes)
     assert environment.prepare_command_line()[0] == f"OMP_NUM_THREADS={threads}"

@@ -70,18 +70,14 @@ def test_labels_with_a_channel_axis_are_the_same():
 @pytest.mark.parametrize("weight", [None, [1.0, 2.0, 3.0]])
 def test_all_points_ignored_is_0_with_zero_gradient(weight):
     logits, coords, label, _ = random_case(3)
-    value, gradient = run_loss(
-        PointSampledCrossEntropyLoss(weight=weight), logits, coords, np.full_like(label, 255)
-    )
+    value, gradient = run_loss(PointSampledCrossEntropyLoss(weight=weight), logits, coords, np.full_like(label, 255))
     assert float(value) == 0
     np.testing.assert_array_equal(gradient, 0)
 
 
 def test_only_classes_of_weight_0_is_0_with_zero_gradient():
     logits, coords, label, _ = random_case(3)
-    value, gradient = run_loss(
-        PointSampledCrossEntropyLoss(weight=[0, 1, 1]), logits, coords, np.zeros_like(label)
-    )
+    value, gradient = run_loss(PointSampledCrossEntropyLoss(weight=[0, 1, 1]), logits, coords, np.zeros_like(label))
     assert float(value) == 0
     np.testing.assert_array_equal(gradient, 0)
 
@@ -94,9 +90,7 @@ def test_other_ignore_index(ignore_index, dtype):
     assert float(value) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("values", "named"), [([7], r"\[7\]"), ([4, -1], r"\[-1, 4\]"), ([200, 5], r"\[5, 200\]")]
-)
+@pytest.mark.parametrize(("values", "named"), [([7], r"\[7\]"), ([4, -1], r"\[-1, 4\]"), ([200, 5], r"\[5, 200\]")])
 def test_labels_out_of_range_are_named(values, named):
     logits, coords, label, _ = random_case(4)
     label[0, 0, : len(values)] = values
@@ -113,9 +107,7 @@ def test_uint8_labels_are_not_compared_modulo_256():
     logits, coords, label, targets = random_case(300, ignored=0)  # 300 is 44 in uint8
     label, targets = label % 256, targets % 256
     value, _ = run_loss(loss, logits, coords, label.astype("uint8"))
-    assert float(value) == pytest.approx(
-        slow.cross_entropy(as_rows(logits), targets.ravel(), None, -100), rel=1e-5
-    )
+    assert float(value) == pytest.approx(slow.cross_entropy(as_rows(logits), targets.ravel(), None, -100), rel=1e-5)
 
 
 def test_in_the_hosts_trainer():

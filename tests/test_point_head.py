@@ -14,9 +14,7 @@ def weights_and_biases(head):
 @pytest.mark.parametrize("coarse_in_every_layer", [True, False])
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_equals_the_numpy_mlp(num_layers, coarse_in_every_layer):
-    head = PointHead(
-        6, 4, hidden_channels=8, num_layers=num_layers, coarse_in_every_layer=coarse_in_every_layer
-    )
+    head = PointHead(6, 4, hidden_channels=8, num_layers=num_layers, coarse_in_every_layer=coarse_in_every_layer)
     for parameter in head.parameters():
         parameter.set_value(paddle.randn(parameter.shape))
     fine, coarse = paddle.randn([2, 6, 11]), paddle.randn([2, 4, 11])

@@ -64,9 +64,7 @@ class TestTraining:
         model = small_model()
         coarse, (point_logits, _) = model(paddle.randn([2, 3, 64, 64]))
         (coarse if which == "coarse" else point_logits).square().sum().backward()
-        reached = {
-            name for name, p in model.named_parameters() if p.grad is not None and float(p.grad.abs().sum())
-        }
+        reached = {name for name, p in model.named_parameters() if p.grad is not None and float(p.grad.abs().sum())}
         for name in (
             "segmentor.backbone.stem.weight",
             "segmentor.fpn.laterals.0.weight",
@@ -341,9 +339,7 @@ class TestHost:
         np.testing.assert_array_equal(model(images)[0].numpy(), other(images)[0].numpy())
 
     def test_parameters_keep_the_names_that_checkpoints_use(self):
-        prefixes = {
-            name.split(".weight")[0] for name in small_model().state_dict() if name.endswith(".weight")
-        }
+        prefixes = {name.split(".weight")[0] for name in small_model().state_dict() if name.endswith(".weight")}
         assert {
             "segmentor.backbone.stem",
             "segmentor.fpn.laterals.3",

@@ -37,9 +37,7 @@ class TestScatter:
     @pytest.mark.parametrize("index_dtype", ["int32", "int64"])
     @pytest.mark.parametrize(("ndim", "axis"), EVERY_AXIS)
     def test_equals_the_loop(self, ndim, axis, index_dtype, dtype):
-        x, index, updates = scatter_case(
-            SHAPE[:ndim], SHAPE[:ndim], axis % ndim, index_dtype=index_dtype, dtype=dtype
-        )
+        x, index, updates = scatter_case(SHAPE[:ndim], SHAPE[:ndim], axis % ndim, index_dtype=index_dtype, dtype=dtype)
         out = run_scatter(x, index, updates, axis)
         assert out.numpy().dtype == x.dtype
         np.testing.assert_array_equal(out.numpy(), slow.scatter(x, index, updates, axis))
@@ -58,9 +56,7 @@ class TestScatter:
     def test_index_longer_than_x_along_the_axis(self):
         x = np.zeros((2, 3), "float32")
         index = np.array([[0, 1, 2, 0, 1], [2, 2, 2, 2, 2]])
-        updates = np.array(
-            [[5, 6, 7, 5, 6], [8, 8, 8, 8, 8]], "float32"
-        )  # the same value wherever a place repeats
+        updates = np.array([[5, 6, 7, 5, 6], [8, 8, 8, 8, 8]], "float32")  # the same value wherever a place repeats
         np.testing.assert_array_equal(run_scatter(x, index, updates, 1).numpy(), [[5, 6, 7], [0, 0, 8]])
 
     def test_axis_defaults_to_the_points_of_a_flattened_map(self):
@@ -71,9 +67,7 @@ class TestScatter:
     @pytest.mark.parametrize("index_shape", [(0, 3), (2, 0), (0, 0)])
     def test_empty_index_gives_a_copy(self, index_shape):
         x = paddle.to_tensor(RNG.random((2, 3)), stop_gradient=False)
-        out = scatter_paddle(
-            x, paddle.zeros(index_shape, "int64"), paddle.zeros(index_shape, "float64"), axis=1
-        )
+        out = scatter_paddle(x, paddle.zeros(index_shape, "int64"), paddle.zeros(index_shape, "float64"), axis=1)
         np.testing.assert_array_equal(out.numpy(), x.numpy())
         assert out is not x
         out.sum().backward()
@@ -108,9 +102,7 @@ class TestScatter:
     def test_index_out_of_range_is_named(self, wrong, axis, size):
         index = np.zeros((3, 4), "int64")
         index[1, 2] = wrong
-        with pytest.raises(
-            IndexError, match=rf"index {wrong} is out of range for axis {axis} of size {size}"
-        ):
+        with pytest.raises(IndexError, match=rf"index {wrong} is out of range for axis {axis} of size {size}"):
             run_scatter(np.zeros((3, 4)), index, np.zeros((3, 4)), axis)
 
     @pytest.mark.parametrize(
@@ -160,9 +152,7 @@ class TestPointSample:
         np.testing.assert_allclose(sampled, features.reshape(1, 4, -1), atol=1e-5)
 
     def test_the_edge_of_the_map_is_half_zero(self):
-        sampled = point_sample(
-            paddle.ones([1, 1, 4, 4]), paddle.to_tensor([[[0.0, 0.5], [1.0, 0.5], [0.0, 0.0]]])
-        )
+        sampled = point_sample(paddle.ones([1, 1, 4, 4]), paddle.to_tensor([[[0.0, 0.5], [1.0, 0.5], [0.0, 0.0]]]))
         np.testing.assert_allclose(sampled.numpy().ravel(), [0.5, 0.5, 0.25], atol=1e-6)
 
     def test_nearest_between_two_pixels_takes_the_even_one(self):
@@ -466,9 +456,7 @@ class TestAgainstTorch:
         y, x = np.divmod(np.arange(9 * 17), 17)
         coords = np.stack([x / 16, y / 8], axis=1)[None].astype("float32")
         ours = point_sample(paddle.to_tensor(features), paddle.to_tensor(coords), mode="nearest")
-        np.testing.assert_array_equal(
-            ours.numpy(), torch_point_sample(torch, features, coords, "nearest", False)
-        )
+        np.testing.assert_array_equal(ours.numpy(), torch_point_sample(torch, features, coords, "nearest", False))
 
 
 def torch_point_sample(torch, features, coords, mode, align_corners):

@@ -126,9 +126,7 @@ def test_pictures_are_those_of_the_sample(written):
     ]
     # The only 12 x 16 window with the most changed pixels starts where the two-pixel strip and the blot fit in.
     rows, columns = visualize.busiest_window(sample.coarse != sample.refined, 12, 16)
-    np.testing.assert_array_equal(
-        pictures["coarse, 5x"], visualize.colorize(sample.coarse, PALETTE)[rows, columns]
-    )
+    np.testing.assert_array_equal(pictures["coarse, 5x"], visualize.colorize(sample.coarse, PALETTE)[rows, columns])
     np.testing.assert_array_equal(pictures["image, 5x"], sample.image[rows, columns])
     truth, framed = visualize.colorize(sample.truth, PALETTE), pictures["truth"]
     changed = np.argwhere((truth != framed).any(axis=2))
@@ -261,8 +259,8 @@ def test_what_does_not_fit_is_named(tmp_path):
     good = {"title": "t", "metadata": {}, "samples": [sample], "summaries": summaries_of(sample)}
     with pytest.raises(ValueError, match="3 class names for 2 colours"):
         report.write_report(tmp_path / "r", class_names=NAMES, palette=PALETTE[:2], **good)
+    good["summaries"] = {"refined": good["summaries"]["refined"]}
     with pytest.raises(ValueError, match="expected \\['coarse', 'refined'\\]"):
-        good["summaries"] = {"refined": good["summaries"]["refined"]}
         report.write_report(tmp_path / "r", class_names=NAMES, palette=PALETTE, **good)
     with pytest.raises(ValueError, match="sample 'x' has parts of different sizes"):
         report.Sample("x", sample.image, sample.truth, sample.coarse[:9], sample.refined)

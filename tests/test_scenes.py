@@ -131,16 +131,12 @@ def test_dataset_loads_with_paddleseg(tmp_path):
     from paddleseg.transforms import Normalize
 
     calls = []
-    assert (
-        write_dataset(tmp_path / "s", 3, 2, 64, 128, progress=lambda *at: calls.append(at)) == tmp_path / "s"
-    )
+    assert write_dataset(tmp_path / "s", 3, 2, 64, 128, progress=lambda *at: calls.append(at)) == tmp_path / "s"
     assert calls == [(i, 5) for i in range(1, 6)]
     for mode, count in (("train", 3), ("val", 2)):
         root = str(tmp_path / "s")
         hosts = Cityscapes([Normalize()], dataset_root=root, mode=mode)
-        lists = Dataset(
-            mode, root, [Normalize()], 19, **{f"{mode}_path": str(tmp_path / "s" / f"{mode}.txt")}
-        )
+        lists = Dataset(mode, root, [Normalize()], 19, **{f"{mode}_path": str(tmp_path / "s" / f"{mode}.txt")})
         assert len(hosts) == len(lists) == count
         assert hosts.file_list == lists.file_list
         image, truth = draw_scene(scene_seed(0, mode, 1), 64, 128)
@@ -214,7 +210,5 @@ def test_bad_scene_arguments(arguments, words):
 )
 def test_bad_dataset_arguments_write_nothing(tmp_path, changed, words):
     with pytest.raises(ValueError, match=words):
-        write_dataset(
-            tmp_path / "new", **({"num_train": 1, "num_val": 1, "height": 32, "width": 64} | changed)
-        )
+        write_dataset(tmp_path / "new", **({"num_train": 1, "num_val": 1, "height": 32, "width": 64} | changed))
     assert not (tmp_path / "new").exists()

@@ -88,3 +88,16 @@ def test_prepare_cityscapes_says_what_is_missing(cityscapes, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "cityscapesscripts", None)
     assert script.main([str(cityscapes)]) == 2
     assert "pip install" in capsys.readouterr().err
+
+
+def test_results_table_puts_seeds_into_one_row_with_their_mean(tmp_path, capsys):
+    files = []
+    for seed, miou in ((1, 0.25), (2, 0.50)):
+        summary = {"miou": miou, "macc": 0.5, "boundary_iou": 0.125}
+        report = {"config": "configs/camvid/net.yml", "predictions": {"coarse": summary, "refined": summary}}
+        files.append(tmp_path / f"{seed}.json")
+        files[-1].write_text(json.dumps(report))
+    _load("results_table").main([str(path) for path in files])
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert rows[0] == "| net | coarse | 25.00, 50.00: **37.50** | 50.00, 50.00: **50.00** | 12.50, 12.50: **12.50** |"
+    assert len(rows) == 2

@@ -58,9 +58,7 @@ def slow_head(head, levels, doublings):
 
 
 class TestFPN:
-    @pytest.mark.parametrize(
-        "sizes", [[(16, 24), (8, 12), (4, 6), (2, 3)], [(13, 9), (7, 5), (4, 3), (2, 2)]]
-    )
+    @pytest.mark.parametrize("sizes", [[(16, 24), (8, 12), (4, 6), (2, 3)], [(13, 9), (7, 5), (4, 3), (2, 2)]])
     def test_equals_numpy(self, sizes):
         fpn = randomise(FPN([3, 4, 5, 6], [4, 8, 16, 32], out_channels=7))
         maps = [paddle.randn([2, channels, *size]) for channels, size in zip([3, 4, 5, 6], sizes)]
@@ -90,9 +88,7 @@ class TestFPN:
         fpn = FPN([3, 3, 3, 3], [4, 8, 16, 32])
         maps = [paddle.zeros([1, 3, size, size]) for size in (32, 16, 8, 4)]
         fpn(maps)
-        with pytest.raises(
-            ValueError, match=r"fine to coarse with strides \[4, 8, 16, 32\], got sizes \[\[4, 4\]"
-        ):
+        with pytest.raises(ValueError, match=r"fine to coarse with strides \[4, 8, 16, 32\], got sizes \[\[4, 4\]"):
             fpn(maps[::-1])
         with pytest.raises(ValueError, match="fine to coarse"):
             fpn([maps[0], maps[2], maps[1], maps[3]])
@@ -119,9 +115,7 @@ class TestSemanticFPN:
         [(None, (0, 1, 2, 3)), ((1, 2, 3), (0, 1, 2)), ((0, 2), (0, 2)), ((3,), (0,))],
     )
     def test_equals_numpy(self, head_levels, doublings, size):
-        model = randomise(
-            SemanticFPN(5, TinyBackbone(), head_levels=head_levels, fpn_channels=8, head_channels=6)
-        )
+        model = randomise(SemanticFPN(5, TinyBackbone(), head_levels=head_levels, fpn_channels=8, head_channels=6))
         x = paddle.randn([2, 3, *size])
         coarse, fine = model.forward_features(x)
         pyramid = slow_fpn(model.fpn, arrays(model.backbone(x)))
@@ -225,9 +219,7 @@ def test_host_backbones_at_odd_sizes(name, options, indices, strides, channels):
 
 
 def test_a_large_odd_image_and_a_coarse_map_at_stride_8():
-    model = SemanticFPN(
-        2, backbones.MobileNetV3_small_x0_35(), head_levels=(1, 2, 3), fpn_channels=4, head_channels=4
-    )
+    model = SemanticFPN(2, backbones.MobileNetV3_small_x0_35(), head_levels=(1, 2, 3), fpn_channels=4, head_channels=4)
     model.eval()
     assert (model.coarse_stride, model.fine_strides) == (8, [4])
     with paddle.no_grad():

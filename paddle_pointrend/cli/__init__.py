@@ -32,9 +32,7 @@ def main(argv=None):
         args = _parser(name).parse_args(argv or ["--help"])
         return args.run(args)
     except UsageError as error:
-        print(
-            f"{' '.join(['paddle-pointrend', name or '']).strip()}: error: {one_line(error)}", file=sys.stderr
-        )
+        print(f"{' '.join(['paddle-pointrend', name or '']).strip()}: error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -47,9 +45,7 @@ def _parser(name):
     """The parser, with the arguments of the command that is asked for: the others are not even imported."""
     from paddle_pointrend import __version__
 
-    parser = ArgumentParser(
-        prog="paddle-pointrend", description="PointRend for PaddlePaddle", allow_abbrev=False
-    )
+    parser = ArgumentParser(prog="paddle-pointrend", description="PointRend for PaddlePaddle", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"paddle-pointrend {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command, summary in COMMANDS.items():

@@ -32,9 +32,7 @@ def load_weights(model, path, num_classes=None):
         raise UsageError(f"{file} does not belong to this model: {misfit}")
     extra = [key for key in state if key not in model.state_dict()]
     if extra:
-        logger.warning(
-            f"{file} has {len(extra)} tensors that the model lacks, the first are {', '.join(extra[:3])}"
-        )
+        logger.warning(f"{file} has {len(extra)} tensors that the model lacks, the first are {', '.join(extra[:3])}")
     model.set_state_dict(state)
     logger.info(f"Loaded {len(state) - len(extra)} tensors from {file}")
 
@@ -65,9 +63,7 @@ def find_misfit(model, state, num_classes=None):
     if missing:
         reasons.append(f"{len(missing)} of {len(wanted)} tensors are missing: {', '.join(missing[:3])}")
     if shapes:
-        named = (
-            f"{key} {found} instead of {expected}" for key, (found, expected) in list(shapes.items())[:3]
-        )
+        named = (f"{key} {found} instead of {expected}" for key, (found, expected) in list(shapes.items())[:3])
         reasons.append(f"{len(shapes)} tensors have another shape: {', '.join(named)}")
         classes = {found[0] for found, expected in shapes.values() if found and expected[:1] == [num_classes]}
         if len(classes) == 1 and classes != {num_classes}:
@@ -88,9 +84,7 @@ def check_resumable(model, folder):
     names = [parameter.name for parameter in model.parameters()]
     for key in read_state(folder / OPTIMIZER):
         # Paddle drops, without a word, what it cannot match by name.
-        if key not in ("LR_Scheduler", "master_weights") and not key.startswith(
-            tuple(f"{name}_" for name in names)
-        ):
+        if key not in ("LR_Scheduler", "master_weights") and not key.startswith(tuple(f"{name}_" for name in names)):
             raise UsageError(f"{folder / OPTIMIZER} does not belong to this model: it has a state for {key}")
 
 

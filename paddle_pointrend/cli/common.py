@@ -27,9 +27,7 @@ class ArgumentParser(argparse.ArgumentParser):
 def one_line(error):
     """The useful part of an exception's message, without PaddleSeg's wrapping and line breaks."""
     message = str(error).strip()
-    wrapped = re.match(
-        r"(Tried to create a (?P<name>\w*) object|Sanity check on|Create \w+ has failed)", message
-    )
+    wrapped = re.match(r"(Tried to create a (?P<name>\w*) object|Sanity check on|Create \w+ has failed)", message)
     if wrapped and error.__context__ is not None:
         name = wrapped["name"]
         return (f"{name}: " if name else "") + one_line(error.__context__)

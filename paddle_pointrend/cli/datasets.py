@@ -1,9 +1,14 @@
 """Checks of a dataset that find a mistake before the work, and name the file."""
 
+import os
 import pathlib
+import sys
+import threading
+import traceback
 
 import cv2
 import numpy as np
+import paddle
 
 from paddle_pointrend.cli.common import UsageError
 
@@ -46,3 +51,35 @@ def check_samples(dataset, name, count=8):
             read_sample(dataset, index)
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from error
+
+
+class StopOnError(paddle.io.Dataset):
+    """A dataset that ends the program when a sample cannot be read.
+
+    Without worker processes Paddle reads in a thread; an exception there ends that thread only, and the trainer
+    waits for its next batch for ever. Anything but reading samples is passed on to the dataset.
+    """
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __getitem__(self, index):
+        try:
+            return read_sample(self.dataset, index)
+        except Exception as error:
+            if threading.current_thread() is threading.main_thread():
+                raise  # a worker process, which Paddle does watch
+            if isinstance(error, UsageError):
+                print(f"paddle-pointrend train: error: {error}", file=sys.stderr, flush=True)
+            else:
+                traceback.print_exc()
+            sys.stdout.flush()
+            os._exit(2 if isinstance(error, UsageError) else 1)
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getattr__(self, name):
+        if name == "dataset":  # not there yet: a copy is being made
+            raise AttributeError(name)
+        return getattr(self.dataset, name)

@@ -15,14 +15,26 @@ import paddle_pointrend
 from paddle_pointrend import scenes
 from paddle_pointrend.cli import train
 from paddle_pointrend.cli.checkpoints import WEIGHTS, load_weights
-from paddle_pointrend.cli.common import ArgumentParser, UsageError, build, builder_of, load_config, positive_int
-from paddle_pointrend.cli.val import evaluate_predictions, write_json
+from paddle_pointrend.cli.common import (
+    ArgumentParser,
+    UsageError,
+    build,
+    builder_of,
+    load_config,
+    positive_int,
+)
+from paddle_pointrend.cli.evaluation import evaluate_predictions
+from paddle_pointrend.cli.val import write_json
 from paddle_pointrend.metrics import comparison_table
 from paddle_pointrend.report import Sample, SubdivisionStep, comparison_figure, write_report
 
 CONFIG = Path(paddle_pointrend.__file__).with_name("demo.yml")
 SAMPLES_SHOWN = 4
-CURVES = {"Train/loss_0": "loss on the coarse map", "Train/loss_1": "loss on the points", "Train/lr": "learning rate"}
+CURVES = {
+    "Train/loss_0": "loss on the coarse map",
+    "Train/loss_1": "loss on the points",
+    "Train/lr": "learning rate",
+}
 
 
 def add_arguments(parser):
@@ -50,16 +62,19 @@ def run(args):
     load_weights(model, str(save_dir / "training" / f"iter_{config.iters}" / WEIGHTS))
     model.eval()
     dataset = build(builder, str(CONFIG), "val_dataset")
-    summaries = evaluate_predictions(model, dataset, {"augment": False, "is_slide": False, "crop_size": None, "stride": None})
+    summaries = evaluate_predictions(
+        model, dataset, {"augment": False, "is_slide": False, "crop_size": None, "stride": None}
+    )
     print(comparison_table(summaries, scenes.CLASSES))
     write_json(save_dir / "metrics.json", summaries)
+    steps = model.num_subdivision_points
     metadata = {
-        "training": f"{config.iters} iterations of {config.batch_size} crops on {args.num_train} scenes, seed {args.seed}",
+        "training": f"{config.iters} times {config.batch_size} crops, {args.num_train} scenes, seed {args.seed}",
         "evaluation": f"{args.num_val} held-out scenes of 512x256",
-        "coarse map": f"stride {model.segmentor.coarse_stride}, refined in {len(model.num_subdivision_points)} steps "
-        f"of {model.num_subdivision_points[0]} points at most",
+        "coarse map": f"stride {model.segmentor.coarse_stride}, {len(steps)} steps of at most {steps[0]} points",
         "time": f"{(time.time() - start) / 60:.1f} minutes",
-        "versions": f"paddle_pointrend {paddle_pointrend.__version__}, paddle {paddle.__version__}, Python {platform.python_version()}",
+        "paddle_pointrend": paddle_pointrend.__version__,
+        "Paddle": f"{paddle.__version__}, Python {platform.python_version()}",
     }
     write_results(save_dir, model, dataset, summaries, metadata)
     logger.info(f"{(time.time() - start) / 60:.1f} minutes; open {save_dir / 'report.html'} in a browser")
@@ -80,11 +95,21 @@ def training_arguments(args, save_dir):
     parser = ArgumentParser(prog="paddle-pointrend train")
     train.add_arguments(parser)
     root = save_dir / "scenes"
-    argv = ["--config", str(CONFIG), "--save_dir", str(save_dir / "training"), "--seed", str(args.seed), "--use_vdl"]
+    argv = [
+        "--config",
+        str(CONFIG),
+        "--save_dir",
+        str(save_dir / "training"),
+        "--seed",
+        str(args.seed),
+        "--use_vdl",
+    ]
     argv += ["--keep_checkpoint_max", "1"]
     argv += ["--device", args.device] if args.device else []
     argv += ["--iters", str(args.iters), "--log_iters", str(min(10, args.iters))] if args.iters else []
-    return parser.parse_args([*argv, "--opts", f"train_dataset.dataset_root={root}", f"val_dataset.dataset_root={root}"])
+    return parser.parse_args(
+        [*argv, "--opts", f"train_dataset.dataset_root={root}", f"val_dataset.dataset_root={root}"]
+    )
 
 
 def write_results(save_dir, model, dataset, summaries, metadata):

@@ -40,11 +40,15 @@ def evaluate_predictions(model, dataset, options, *, num_workers=0, progress=Tru
     share = paddle.io.Subset(_Readable(dataset), list(range(rank, len(dataset), size)))
     loader = paddle.io.DataLoader(share, batch_size=1, num_workers=num_workers, return_list=True)
     with paddle.no_grad():
+        counted = 0
         for data in tqdm(loader, "evaluating", unit="image", disable=not progress or rank > 0):
             if "mistake" in data:
                 read_sample(dataset, int(data["mistake"]))
             logits = predict_logits(layer, data["img"], data["trans_info"], options)
             _count(metrics, logits, data["label"], dataset.num_classes)
+            counted += 1
+    if counted != len(share):
+        raise RuntimeError(f"Paddle's DataLoader ended after {counted} of {len(share)} images")
     if size > 1:
         for metric in metrics.values():
             metric.load_state({key: _sum_over_processes(count) for key, count in metric.state().items()})

@@ -9,22 +9,14 @@ from paddle_pointrend.cli.common import UsageError, build, builder_of, load_conf
 
 def add_inference_arguments(parser, augment_flag):
     """The flags of augmentation and sliding window; augment_flag is "--aug_eval" or "--aug_pred"."""
-    parser.add_argument(
-        "--model_path", help="the trained weights, a .pdparams file or the folder that holds it"
-    )
+    parser.add_argument("--model_path", help="the trained weights, a .pdparams file or the folder that holds it")
     parser.add_argument(augment_flag, action="store_true", help="average over --scales and flips")
     parser.add_argument("--scales", nargs="+", type=float, help=f"scales for {augment_flag}, default 1.0")
-    parser.add_argument(
-        "--flip_horizontal", action="store_true", help=f"flip left to right too, with {augment_flag}"
-    )
-    parser.add_argument(
-        "--flip_vertical", action="store_true", help=f"flip upside down too, with {augment_flag}"
-    )
+    parser.add_argument("--flip_horizontal", action="store_true", help=f"flip left to right too, with {augment_flag}")
+    parser.add_argument("--flip_vertical", action="store_true", help=f"flip upside down too, with {augment_flag}")
     parser.add_argument("--is_slide", action="store_true", help="predict in a sliding window")
     for name in ("--crop_size", "--stride"):
-        parser.add_argument(
-            name, nargs=2, type=positive_int, metavar=("WIDTH", "HEIGHT"), help="for --is_slide"
-        )
+        parser.add_argument(name, nargs=2, type=positive_int, metavar=("WIDTH", "HEIGHT"), help="for --is_slide")
 
 
 def load_trained_model(args):
@@ -90,9 +82,7 @@ def _check_window(crop_size, stride):
     if not crop_size or not stride:
         raise UsageError("--is_slide needs --crop_size WIDTH HEIGHT and --stride WIDTH HEIGHT")
     if any(step > size for step, size in zip(stride, crop_size)):
-        raise UsageError(
-            f"--stride {list(stride)} is larger than --crop_size {list(crop_size)}: it leaves gaps"
-        )
+        raise UsageError(f"--stride {list(stride)} is larger than --crop_size {list(crop_size)}: it leaves gaps")
 
 
 def predict_logits(model, image, trans_info, options):

@@ -79,9 +79,7 @@ def find_images(path):
             f"--image_path {path}: neither an image (.jpg, .jpeg, .png, .bmp) nor a text file listing images"
         ) from error
     except (FileNotFoundError, RuntimeError) as error:
-        reason = (
-            "there are no images in it" if pathlib.Path(path).exists() else "there is no such file or folder"
-        )
+        reason = "there are no images in it" if pathlib.Path(path).exists() else "there is no such file or folder"
         raise UsageError(f"--image_path {path}: {reason}") from error
     images = [image for image in images if not pathlib.Path(image).is_dir()]  # empty lines of a list
     if not images:
@@ -128,7 +126,5 @@ def _output_name(image, root):
 
 def _color_map(custom_color):
     if custom_color and (len(custom_color) % 3 or not all(0 <= value <= 255 for value in custom_color)):
-        raise UsageError(
-            f"--custom_color takes three numbers from 0 to 255 a class, got {len(custom_color)} numbers"
-        )
+        raise UsageError(f"--custom_color takes three numbers from 0 to 255 a class, got {len(custom_color)} numbers")
     return visualize.get_color_map_list(256, custom_color=custom_color)

@@ -5,7 +5,7 @@ import shlex
 
 import paddle
 from paddleseg.core import train
-from paddleseg.utils import logger, utils
+from paddleseg.utils import logger, train_profiler, utils
 
 from paddle_pointrend.cli import checkpoints
 from paddle_pointrend.cli.common import (
@@ -18,7 +18,7 @@ from paddle_pointrend.cli.common import (
     rank_and_size,
     set_device,
 )
-from paddle_pointrend.cli.datasets import check_files, check_samples
+from paddle_pointrend.cli.datasets import StopOnError, check_files, check_samples
 
 
 def add_arguments(parser):
@@ -59,14 +59,14 @@ def add_arguments(parser):
         help="of mixed precision; O2 keeps weights in fp16 too",
     )
     add("--profiler_options", help="options of PaddleSeg's profiler, e.g. batch_range=[10,20]")
-    add(
-        "--repeats", type=positive_int, default=1, help="times each epoch goes through the images, default: 1"
-    )
+    add("--repeats", type=positive_int, default=1, help="times each epoch goes through the images, default: 1")
     add("--to_static_training", action="store_true", help="train the model as a static graph")
 
 
 def run(args):
     """Trains; returns the exit code."""
+    if args.profiler_options and not (hasattr(train_profiler, "profiler") or hasattr(paddle.utils, "profiler")):
+        raise UsageError("--profiler_options: this PaddleSeg needs paddle.utils.profiler, which Paddle 3 has dropped")
     device = set_device(args.device)
     config = load_config(
         args.config,
@@ -136,9 +136,7 @@ def _build_parts(args, config, device):
     share = -(-len(train_dataset) // size)
     if share < config.batch_size:
         # PaddleSeg drops the last, smaller batch: with no other it would loop for ever.
-        raise UsageError(
-            f"batch_size {config.batch_size} is more than the {share} images of train_dataset a process"
-        )
+        raise UsageError(f"batch_size {config.batch_size} is more than the {share} images of train_dataset a process")
     val_dataset = build(builder, args.config, "val_dataset") if args.do_eval else None
     for name, dataset in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
         if hasattr(dataset, "file_list"):
@@ -152,7 +150,8 @@ def _build_parts(args, config, device):
     utils.set_cv2_num_threads(args.num_workers)
     if args.seed is not None:  # from here on each process draws its own crops and points
         utils.set_seed(args.seed + rank)
-    return parts[0], train_dataset, val_dataset, *parts[1:]
+    val_dataset = val_dataset and StopOnError(val_dataset)
+    return parts[0], StopOnError(train_dataset), val_dataset, *parts[1:]
 
 
 def _say_what_next(args, last):

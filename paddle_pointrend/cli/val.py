@@ -28,9 +28,7 @@ def add_arguments(parser):
     """The command's arguments, named as in PaddleSeg's tools/val.py."""
     add_common_arguments(parser)
     add_inference_arguments(parser, "--aug_eval")
-    parser.add_argument(
-        "--num_workers", type=int, default=0, help="processes that read data, default: 0, this one"
-    )
+    parser.add_argument("--num_workers", type=int, default=0, help="processes that read data, default: 0, this one")
     parser.add_argument("--json", metavar="FILE", help="write the measures there too, as numbers from 0 to 1")
 
 
@@ -87,9 +85,7 @@ def _check_writable(path):
 def write_json(path, content):
     """Writes a JSON file whole or not at all: a temporary file beside it then takes its name."""
     path = pathlib.Path(path).absolute()
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False
-    ) as file:
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
         json.dump(content, file, indent=2, allow_nan=False)
     os.chmod(file.name, 0o644)  # a temporary file is for its owner only
     os.replace(file.name, path)

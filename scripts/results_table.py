@@ -1,0 +1,45 @@
+"""Puts the measures of several `paddle-pointrend val --json` files into one Markdown table.
+
+    python scripts/results_table.py output/camvid/*/val.json
+
+Files of the same config, trained with different seeds, become one row: every seed's value, then their mean.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+MEASURES = {"miou": "mIoU", "macc": "mAcc", "boundary_iou": "boundary IoU"}
+
+
+def collect(paths):
+    """(config's name, prediction) -> summaries, one for each file, in the order of the paths."""
+    rows = defaultdict(list)
+    for path in paths:
+        report = json.loads(Path(path).read_text())
+        for prediction, summary in report["predictions"].items():
+            rows[Path(report["config"]).stem, prediction].append(summary)
+    return rows
+
+
+def table(rows):
+    lines = ["| config | prediction | " + " | ".join(MEASURES.values()) + " |", "|---|---|" + "---|" * len(MEASURES)]
+    for (config, prediction), summaries in rows.items():
+        cells = []
+        for measure in MEASURES:
+            values = [100 * summary[measure] for summary in summaries]
+            seeds = ", ".join(f"{value:.2f}" for value in values)
+            cells.append(f"{seeds}: **{sum(values) / len(values):.2f}**")
+        lines.append(f"| {config} | {prediction} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", help="JSON files that val wrote")
+    print(table(collect(parser.parse_args(argv).files)))
+
+
+if __name__ == "__main__":
+    main()
