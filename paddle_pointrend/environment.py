@@ -48,9 +48,12 @@ def _uses_gpu(devices="/dev"):
 
 
 def _threads_for_this_process():
-    """The processors this process may use, shared among the processes of a launcher on this machine."""
+    """The processors this process may use, shared among the launcher's processes.
+
+    The launcher's legacy mode, which gloo runs in, does not say how many of them are on this machine.
+    """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = os.environ.get("PADDLE_LOCAL_SIZE", "")
+    processes = os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM", "")
     return max(1, processors // max(1, int(processes) if processes.isdigit() else 1))
 
 

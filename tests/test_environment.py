@@ -17,7 +17,7 @@ def command_line(monkeypatch):
     monkeypatch.setattr(environment, "_processor_is_amd", lambda: True)
     monkeypatch.setattr(environment, "_uses_gpu", lambda: False)
     # Set and then deleted: what the code under test sets is taken back at the end too.
-    for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "PADDLE_LOCAL_SIZE"):
+    for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "PADDLE_LOCAL_SIZE", "PADDLE_TRAINERS_NUM"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return monkeypatch
@@ -45,6 +45,14 @@ def test_keeps_what_the_user_set(command_line):
 def test_shares_processors_among_the_launchers_processes(command_line, processes, threads):
     command_line.setenv("PADDLE_LOCAL_SIZE", processes)
     assert environment.prepare_command_line()[0] == f"OMP_NUM_THREADS={threads}"
+
+
+def test_prefers_the_number_of_processes_on_this_machine(command_line):
+    command_line.setenv("PADDLE_TRAINERS_NUM", "4")
+    assert environment.prepare_command_line()[0] == "OMP_NUM_THREADS=2"
+    command_line.delenv("OMP_NUM_THREADS")
+    command_line.setenv("PADDLE_LOCAL_SIZE", "2")
+    assert environment.prepare_command_line()[0] == "OMP_NUM_THREADS=4"
 
 
 def test_sets_nothing_for_a_gpu(command_line):
