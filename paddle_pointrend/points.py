@@ -192,7 +192,8 @@ def scatter_paddle(x, index, updates, axis=2):
 
     Args:
         x: tensor of 1 to 5 axes; it is not changed.
-        index: int32 or int64, as many axes as x, along every axis but `axis` not longer than x. May be empty.
+        index: int32 or int64, as many axes as x, along every axis but `axis` not longer than x. May be empty,
+            of any sizes then.
         updates: the dtype of x, as many axes, along no axis shorter than index; what is beyond it is unused.
             Sizes that to_static does not know yet are taken to be those of index.
         axis: the axis that index points along, negative counts from the end.
@@ -228,6 +229,12 @@ def _check_scatter_arguments(x, index, updates, axis):
         raise TypeError(f"index must be int32 or int64, got {index.dtype}")
     if updates.dtype != x.dtype:
         raise TypeError(f"updates must have the dtype of x, {x.dtype}, got {updates.dtype}; cast one of them first")
+    if 0 not in index.shape:
+        _check_scatter_sizes(x, index, updates, axis)
+    return axis
+
+
+def _check_scatter_sizes(x, index, updates, axis):
     for i, size in enumerate(index.shape):
         # A size that to_static does not know yet is -1 and passes.
         if size > updates.shape[i] >= 0 or (i != axis and size > x.shape[i] >= 0):
@@ -236,7 +243,6 @@ def _check_scatter_arguments(x, index, updates, axis):
                 f"{list(updates.shape)} or x {list(x.shape)}; only along the scatter axis {axis} may it be "
                 "longer than x"
             )
-    return axis
 
 
 @paddle.jit.not_to_static
