@@ -1,16 +1,13 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test lint clean
 
 demo: .venv/installed  ## generated scenes, a short training, output/demo/report.html
 	$(BIN)/paddle-pointrend demo
 
-test: lint  ## everything but the slow tests, with the coverage of the package
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
-
-test-all: lint  ## the slow tests too
-	$(BIN)/python -m pytest
+test: lint  ## the tests, with the coverage of the package
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 lint: .venv/installed
 	$(BIN)/ruff check .

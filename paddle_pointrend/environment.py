@@ -4,6 +4,7 @@ The package's __init__ calls prepare_command_line() first of all. In a program t
 as a library nothing is set: it is the program's own affair.
 """
 
+import importlib.metadata
 import os
 import pathlib
 import sys
@@ -20,7 +21,7 @@ def prepare_command_line():
     """
     if not _runs_command_line() or "paddle" in sys.modules or _uses_gpu():
         return []
-    wanted = {"OMP_NUM_THREADS": str(_threads_for_this_process())}
+    wanted = {"OMP_NUM_THREADS": str(_processors())}
     if _processor_is_amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
     missing = {name: value for name, value in wanted.items() if name not in os.environ}
@@ -44,17 +45,16 @@ def _uses_gpu(devices="/dev"):
     if "--device cpu" in arguments or "--device=cpu" in arguments:
         return False
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    return not hidden and any(pathlib.Path(devices).glob("nvidia[0-9]*"))
+    return not hidden and any(pathlib.Path(devices).glob("nvidia[0-9]*")) and _gpu_wheel_is_installed()
 
 
-def _threads_for_this_process():
-    """The processors this process may use, shared among the launcher's processes.
+def _gpu_wheel_is_installed():
+    return any(True for _ in importlib.metadata.distributions(name="paddlepaddle-gpu"))
 
-    The launcher's legacy mode, which gloo runs in, does not say how many of them are on this machine.
-    """
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM", "")
-    return max(1, processors // max(1, int(processes) if processes.isdigit() else 1))
+
+def _processors():
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor_is_amd(cpuinfo="/proc/cpuinfo"):

@@ -18,6 +18,9 @@ class PointHead(nn.Layer):
         predictor_init_std: the last layer starts normal with this deviation; the references use 0.01
             (mmsegmentation) and 0.001 (detectron2).
 
+    Raises:
+        ValueError: a size below 1.
+
     Hidden layers start as He et al. 2015 (normal, fan out), biases at zero, as in both references.
     """
 

@@ -1,6 +1,7 @@
 """PointRendSeg: a coarse segmentor and a point head (sections 3.1 to 3.3 of the paper)."""
 
 import math
+from numbers import Integral
 
 import paddle
 import paddle.nn.functional as F
@@ -30,7 +31,8 @@ class PointRendSeg(nn.Layer):
         oversample_ratio, importance_sample_ratio: see sample_training_points.
         subdivision_steps: doublings of the map in inference; None for as many as reach the input's size.
         num_subdivision_points: points predicted again in each step; a number, or a list of one for each step.
-        in_channels: not used; PaddleSeg writes it into the config of a model that has no `backbone` key.
+        in_channels: of the images; only checked against the segmentor's, where that says it. PaddleSeg writes it
+            into the config of a model that has no `backbone` key.
 
     Raises:
         ValueError: a segmentor that lacks what is named above, sizes that differ, options out of range.
@@ -50,7 +52,7 @@ class PointRendSeg(nn.Layer):
         in_channels=None,
     ):
         super().__init__()
-        _check_segmentor(segmentor, num_classes)
+        _check_segmentor(segmentor, num_classes, in_channels)
         if point_head is None or isinstance(point_head, dict):
             point_head = PointHead(sum(segmentor.fine_channels), segmentor.num_classes, **(point_head or {}))
         _check_point_head(point_head, segmentor)
@@ -133,9 +135,10 @@ def _points_of_steps(num_points, steps, coarse_stride):
     if steps < 0:
         raise ValueError(f"subdivision_steps must be at least 0, got {steps}")
     points = list(num_points) if isinstance(num_points, (list, tuple)) else [num_points] * steps
-    if len(points) != steps or any(p < 1 for p in points):
+    if len(points) != steps or any(not isinstance(p, Integral) or p < 1 for p in points):
         raise ValueError(
-            f"num_subdivision_points must be a number >= 1 or a list of {steps}, one for each step, got {num_points}"
+            f"num_subdivision_points must be a whole number >= 1 or a list of {steps} such numbers, one a step, "
+            f"got {num_points}"
         )
     return points
 
@@ -152,7 +155,7 @@ def _check_point_head(point_head, segmentor):
         )
 
 
-def _check_segmentor(segmentor, num_classes):
+def _check_segmentor(segmentor, num_classes, in_channels):
     needed = ("forward_features", "num_classes", "coarse_stride", "fine_channels")
     missing = [name for name in needed if not hasattr(segmentor, name)]
     if missing:
@@ -164,4 +167,9 @@ def _check_segmentor(segmentor, num_classes):
         raise ValueError(
             f"num_classes is {num_classes} for PointRendSeg and {segmentor.num_classes} for its segmentor; "
             "set both to the dataset's"
+        )
+    if in_channels is not None and getattr(segmentor, "in_channels", in_channels) != in_channels:
+        raise ValueError(
+            f"the images have {in_channels} channels, the segmentor takes {segmentor.in_channels}; "
+            f"set in_channels: {in_channels} in segmentor.backbone"
         )

@@ -21,6 +21,9 @@ class FPN(nn.Layer):
 
     Attributes:
         strides: as given. Weights start as Glorot and Bengio 2010 (uniform), biases at zero.
+
+    Raises:
+        ValueError: channels and strides of different lengths, strides that decrease.
     """
 
     def __init__(self, in_channels, strides, *, out_channels=256):
@@ -68,7 +71,12 @@ class SemanticFPN(nn.Layer):
         norm: "BN" or "GN" (32 groups) in the head. On several GPUs PaddleSeg turns BN into SyncBN.
         predictor_init_std: the classifier starts normal with this deviation.
 
+    Raises:
+        ValueError: fewer than one class, maps or levels that do not exist or do not run from fine to coarse, an unknown
+            norm, a backbone whose maps do not divide the image.
+
     Attributes:
+        in_channels: of the images, read from the backbone.
         coarse_stride: stride of the coarse logits.
         fine_channels, fine_strides: of the fine features, one entry a map.
     """
@@ -97,6 +105,7 @@ class SemanticFPN(nn.Layer):
         if head_levels != sorted(set(head_levels)):
             raise ValueError(f"head_levels must run from fine to coarse, each level once, got {head_levels}")
         self.num_classes = num_classes
+        self.in_channels = _image_channels(backbone)
         self.backbone = backbone
         self.backbone_indices = list(backbone_indices)
         self.head_levels = head_levels
@@ -185,7 +194,7 @@ def measure_backbone(backbone, image_size=128):
     """Channels and strides of a backbone's maps, from one forward pass over a blank image.
 
     Args:
-        backbone: takes [N, 3, H, W], or `backbone.in_channels` channels, and returns a list of maps.
+        backbone: takes images [N, C, H, W], C being what its first convolution takes, and returns a list of maps.
         image_size: height and width of the blank image, a multiple of the largest stride.
 
     Returns:
@@ -194,16 +203,20 @@ def measure_backbone(backbone, image_size=128):
     Raises:
         ValueError: maps whose size does not divide the image's.
     """
-    first_weight = next(p for p in backbone.parameters() if p.ndim == 4)
     was_training = backbone.training
     backbone.eval()
-    maps = backbone(paddle.zeros([1, first_weight.shape[1], image_size, image_size]))
+    maps = backbone(paddle.zeros([1, _image_channels(backbone), image_size, image_size]))
     if was_training:
         backbone.train()
     sizes = [m.shape[2] for m in maps]
     if any(image_size % size for size in sizes):
         raise ValueError(f"the backbone's maps must divide a {image_size} pixel image, got sizes {sizes}")
     return [m.shape[1] for m in maps], [image_size // size for size in sizes]
+
+
+def _image_channels(backbone):
+    """What its first convolution takes."""
+    return next(weight for weight in backbone.parameters() if weight.ndim == 4).shape[1]
 
 
 @paddle.jit.not_to_static  # there, a size not known yet stays -1 and passes

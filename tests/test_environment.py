@@ -17,7 +17,7 @@ def command_line(monkeypatch):
     monkeypatch.setattr(environment, "_processor_is_amd", lambda: True)
     monkeypatch.setattr(environment, "_uses_gpu", lambda: False)
     # Set and then deleted: what the code under test sets is taken back at the end too.
-    for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE", "PADDLE_LOCAL_SIZE", "PADDLE_TRAINERS_NUM"):
+    for name in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return monkeypatch
@@ -39,20 +39,6 @@ def test_keeps_what_the_user_set(command_line):
     command_line.setenv("OMP_NUM_THREADS", "3")
     assert environment.prepare_command_line() == ["MKL_DEBUG_CPU_TYPE=5"]
     assert os.environ["OMP_NUM_THREADS"] == "3"
-
-
-@pytest.mark.parametrize(("processes", "threads"), [("2", "4"), ("3", "2"), ("16", "1"), ("", "8"), ("x", "8")])
-def test_shares_processors_among_the_launchers_processes(command_line, processes, threads):
-    command_line.setenv("PADDLE_LOCAL_SIZE", processes)
-    assert environment.prepare_command_line()[0] == f"OMP_NUM_THREADS={threads}"
-
-
-def test_prefers_the_number_of_processes_on_this_machine(command_line):
-    command_line.setenv("PADDLE_TRAINERS_NUM", "4")
-    assert environment.prepare_command_line()[0] == "OMP_NUM_THREADS=2"
-    command_line.delenv("OMP_NUM_THREADS")
-    command_line.setenv("PADDLE_LOCAL_SIZE", "2")
-    assert environment.prepare_command_line()[0] == "OMP_NUM_THREADS=4"
 
 
 def test_sets_nothing_for_a_gpu(command_line):
@@ -109,11 +95,22 @@ def test_gpu_is_used_where_one_is_visible(monkeypatch, tmp_path, arguments, visi
     for name in device_files:
         (tmp_path / name).touch()
     monkeypatch.setattr(sys, "argv", ["paddle-pointrend", "train", *arguments])
+    monkeypatch.setattr(environment, "_gpu_wheel_is_installed", lambda: True)
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert environment._uses_gpu(tmp_path) is expected
+
+
+def test_cpu_wheel_beside_a_gpu_computes_on_the_cpu(monkeypatch, tmp_path):
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(sys, "argv", ["paddle-pointrend", "train"])
+    monkeypatch.setattr(environment.importlib.metadata, "distributions", lambda name: iter(()))
+    assert environment._uses_gpu(tmp_path) is False
+    monkeypatch.setattr(environment.importlib.metadata, "distributions", lambda name: iter([name]))
+    assert environment._uses_gpu(tmp_path) is True
 
 
 def test_reads_the_processors_maker(tmp_path):

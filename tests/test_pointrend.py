@@ -374,9 +374,27 @@ class TestErrors:
             ({"subdivision_steps": -1}, "at least 0, got -1"),
             ({"num_subdivision_points": 0}, "got 0"),
             ({"num_subdivision_points": [5, 0]}, r"got \[5, 0\]"),
-            ({"num_subdivision_points": [5, 6], "subdivision_steps": 3}, r"a list of 3, .* got \[5, 6\]"),
+            ({"num_subdivision_points": [5, 6], "subdivision_steps": 3}, r"a list of 3 such numbers, .* got \[5, 6\]"),
         ],
     )
     def test_steps_and_points(self, options, message):
         with pytest.raises(ValueError, match=message):
             small_model(**options)
+
+
+def test_images_of_other_channels_than_the_segmentors_are_refused():
+    backbone = TinyBackbone()
+    segmentor = SemanticFPN(3, backbone, fpn_channels=8, head_channels=8)
+    assert segmentor.in_channels == 3
+    PointRendSeg(segmentor, in_channels=3)
+    with pytest.raises(ValueError, match=r"images have 1 channels, the segmentor takes 3; set in_channels: 1"):
+        PointRendSeg(segmentor, in_channels=1)
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_train_points": 1e2}, {"num_subdivision_points": 1e2}, {"oversample_ratio": 0.5}]
+)
+def test_options_are_checked_when_the_model_is_built(options):
+    segmentor = SemanticFPN(3, TinyBackbone(), fpn_channels=8, head_channels=8)
+    with pytest.raises(ValueError, match=r"must be"):
+        PointRendSeg(segmentor, **options)

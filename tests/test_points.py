@@ -393,7 +393,7 @@ class TestSampleTrainingPoints:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"num_points": 0}, "num_points must be at least 1, got 0"),
+            ({"num_points": 0}, "num_points must be a whole number of at least 1, got 0"),
             ({"num_points": 8, "oversample_ratio": 0.5}, "at least 1, got 0.5"),
             ({"num_points": 8, "importance_sample_ratio": 1.5}, r"\[0, 1\], got 1.5"),
             ({"num_points": 8, "importance_sample_ratio": -0.1}, r"\[0, 1\], got -0.1"),
@@ -463,3 +463,16 @@ def torch_point_sample(torch, features, coords, mode, align_corners):
     grid = 2.0 * torch.tensor(coords).unsqueeze(2) - 1.0
     sample = torch.nn.functional.grid_sample
     return sample(torch.tensor(features), grid, mode=mode, align_corners=align_corners).squeeze(3).numpy()
+
+
+def test_scatter_names_what_is_no_tensor_and_dtypes_it_does_not_take():
+    x, index = paddle.zeros([3]), paddle.zeros([1], "int64")
+    with pytest.raises(TypeError, match=r"updates must be a tensor, got float"):
+        scatter_paddle(x, index, 1.0, axis=0)
+    with pytest.raises(TypeError, match=r"floats, int32 or int64, got paddle.bool"):
+        scatter_paddle(x.astype("bool"), index, x[:1].astype("bool"), axis=0)
+
+
+def test_a_number_of_points_must_be_whole():
+    with pytest.raises(ValueError, match=r"whole number of at least 1, got 100.0"):
+        select_uncertain_points(paddle.zeros([1, 1, 4, 4]), 1e2)
