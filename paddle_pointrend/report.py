@@ -5,8 +5,6 @@ Also the README's picture, from the same samples. Pictures are RGB uint8; label 
 
 import base64
 import html
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +14,7 @@ import numpy as np
 
 from paddle_pointrend import visualize
 from paddle_pointrend.charts import curve_svg
+from paddle_pointrend.files import write_whole
 from paddle_pointrend.metrics import summary_rows
 
 # The enlarged window has the full picture's shape divided by this, and is shown as large as the full picture.
@@ -109,7 +108,10 @@ def write_report(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{_text(title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
-    return _write_whole(Path(path), page)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, page.encode())
+    return path
 
 
 def comparison_figure(sample, palette, *, ignore_index=255, zoom=ZOOM, panel_width=480):
@@ -313,21 +315,6 @@ def _fit(picture, max_side):
 
 def _text(value):
     return html.escape(str(value))
-
-
-def _write_whole(path, page):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        # mkstemp makes a private file; a report is for showing around.
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
-    except BaseException:
-        os.unlink(draft)
-        raise
-    return path
 
 
 STYLE = """

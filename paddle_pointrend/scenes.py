@@ -5,13 +5,13 @@ it at the size asked for: the label is exact at any size, the image has a camera
 """
 
 import json
-import os
 from numbers import Integral
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from .files import write_json, write_whole
 from .scene_canvas import CLASSES, IGNORE_INDEX, PALETTE, rasterise
 from .scene_street import compose
 
@@ -77,13 +77,6 @@ def scene_seed(seed, split, index):
     return (seed << 33) | (SPLITS.index(split) << 32) | index
 
 
-def _write_safely(path, data):
-    """Write bytes so that `path` is either absent or whole, even if the process is killed."""
-    partial = path.with_name(path.name + f".{os.getpid()}.part")
-    partial.write_bytes(data)
-    os.replace(partial, path)
-
-
 def _png(image):
     done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     if not done:
@@ -108,7 +101,7 @@ def _claim(root, parameters):
             "Fix: choose another folder for the built-in scenes."
         )
     root.mkdir(parents=True, exist_ok=True)
-    _write_safely(note, json.dumps(parameters, indent=2).encode())
+    write_json(note, parameters)
 
 
 def write_dataset(root, num_train, num_val, height=256, width=512, seed=0, progress=None):
@@ -145,12 +138,12 @@ def write_dataset(root, num_train, num_val, height=256, width=512, seed=0, progr
                 image, label = draw_scene(scene_seed(seed, split, index), height, width)
                 for path, data in ((label_path, label), (image_path, image[..., ::-1])):
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    _write_safely(path, _png(data))
+                    write_whole(path, _png(data))
             lines.append(" ".join(names) + "\n")
             done += 1
             if progress is not None:
                 progress(done, total)
-        _write_safely(folder / f"{split}.txt", "".join(lines).encode())
+        write_whole(folder / f"{split}.txt", "".join(lines).encode())
     return root
 
 

@@ -3,6 +3,7 @@
     python scripts/results_table.py output/camvid/*/val.json
 
 Files of the same config, trained with different seeds, become one row: every seed's value, then their mean.
+A dash is a measure without a value: no class, or no boundary, occurs.
 """
 
 import argparse
@@ -28,11 +29,16 @@ def table(rows):
     for (config, prediction), summaries in rows.items():
         cells = []
         for measure in MEASURES:
-            values = [100 * summary[measure] for summary in summaries]
-            seeds = ", ".join(f"{value:.2f}" for value in values)
-            cells.append(f"{seeds}: **{sum(values) / len(values):.2f}**")
+            values = [summary[measure] for summary in summaries]
+            known = [value for value in values if value is not None]
+            mean = sum(known) / len(known) if known else None
+            cells.append(f"{', '.join(map(percent, values))}: **{percent(mean)}**" if known else "-")
         lines.append(f"| {config} | {prediction} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def percent(value):
+    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def main(argv=None):

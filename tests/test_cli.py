@@ -85,6 +85,9 @@ def test_train_ends_with_the_command_that_evaluates(pointrend_config, tmp_path, 
     assert command[:2] == ["paddle-pointrend", "val"]
     assert str(tmp_path / "out/best_model/model.pdparams") in command
     assert (tmp_path / "out/iter_2/ema_model.pdparams").is_file()
+    # paddle.flops, which the trainer calls at its end, counts in buffers of the layers.
+    for name in ("best_model/model.pdparams", "iter_2/model.pdparams", "iter_2/ema_model.pdparams"):
+        assert not [key for key in paddle.load(str(tmp_path / "out" / name)) if key.endswith("total_ops")]
     assert list((tmp_path / "out").glob("vdlrecords*"))
     assert main(command[1:]) == 0
     assert "refined" in capsys.readouterr().out
@@ -141,18 +144,30 @@ def test_resume_auto_skips_a_half_written_checkpoint(trained, resumable, capsys,
     assert "iter: 2/3" not in output
 
 
-def test_resume_auto_skips_missing_files_and_other_models(trained, resumable, capsys):
+def test_resume_auto_starts_anew_where_no_checkpoint_is_whole(trained, resumable, capsys):
     (resumable / "iter_4/model.pdopt").unlink()
-    state = paddle.load(str(resumable / "iter_2/model.pdparams"))
-    del state["point_head.predictor.bias"]
-    paddle.save(state, str(resumable / "iter_2/model.pdparams"))
+    paddle.save([1], str(resumable / "iter_2/model.pdparams"))
     (resumable / "iter_x").mkdir()
     assert resume(trained, resumable, "--resume_model", "auto", "--iters", 1) == 0
     output = capsys.readouterr().out
     assert re.search(r"Skipped .*iter_4: .*model.pdopt: there is no such file", output)
-    assert re.search(r"Skipped .*iter_2: .*point_head.predictor.bias", output)
+    assert re.search(r"Skipped .*iter_2: .*holds a list", output)
     assert "no checkpoint to resume" in output
     assert "iter: 1/1" in output
+
+
+def test_resume_auto_does_not_write_over_another_models_checkpoint(trained, resumable, capsys):
+    (resumable / "iter_4/model.pdopt").unlink()
+    file = resumable / "iter_2/model.pdparams"
+    state = paddle.load(str(file))
+    del state["point_head.predictor.bias"]
+    paddle.save(state, str(file))
+    written = file.read_bytes()
+    assert resume(trained, resumable, "--resume_model", "auto", "--iters", 2) == 2
+    line = error_line(capsys)
+    assert re.search(r"iter_2/model.pdparams does not belong to this model: .*point_head.predictor.bias", line)
+    assert "another --save_dir" in line
+    assert file.read_bytes() == written
 
 
 def test_resume_takes_the_newest_by_number(trained, resumable):
@@ -275,6 +290,32 @@ def test_val_does_not_need_the_backbones_pretrained_weights(trained, tmp_path):
     assert run("val", "--config", config, "--model_path", trained.weights) == 0
 
 
+@pytest.mark.skipif(not pathlib.Path("/proc/self").is_dir(), reason="there is no folder that nobody can write into")
+def test_val_finds_before_the_work_that_json_cannot_be_written(trained, capsys):
+    assert run("val", "--config", trained.config, "--model_path", "none", "--json", "/proc/self/m.json") == 2
+    assert "--json /proc/self/m.json: cannot write this file" in error_line(capsys)
+
+
+def test_val_says_that_json_could_not_be_written_after_all(trained, tmp_path, monkeypatch, capsys):
+    def fail(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("paddle_pointrend.cli.val.write_json", fail)
+    arguments = ["--model_path", trained.weights, "--json", tmp_path / "m.json"]
+    assert run("val", "--config", trained.config, *arguments) == 2
+    captured = capsys.readouterr()
+    assert "refined" in captured.out
+    assert captured.err.splitlines()[-1].endswith("cannot write this file: No space left on device")
+
+
+def test_val_warns_of_flags_without_effect(trained, capsys):
+    flags = ["--crop_size", 32, 32, "--scales", 0.5]
+    assert run("val", "--config", trained.config, "--model_path", trained.weights, *flags) == 0
+    output = capsys.readouterr().out
+    assert "--crop_size and --stride have no effect without --is_slide" in output
+    assert "--scales and --flip_... have no effect without --aug_eval" in output
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_val_names_a_file_that_cannot_be_read(tmp_path, trained, capsys, workers):
     root = write_tiny_dataset(tmp_path / "data")
@@ -325,7 +366,7 @@ def test_predict_keeps_subfolders_and_skips_broken_images(trained, tmp_path, cap
     parts = ("added_prediction", "pseudo_color_prediction")
     assert outputs(tmp_path / "out") == {f"{part}/{name}" for part in parts for name in names}
     captured = capsys.readouterr()
-    assert "2 of 4 images could not be read" in captured.out
+    assert "2 of 4 images were skipped" in captured.out
     for name in ("deep/noise.png", "truncated.png"):
         assert f"skipped {folder / name}" in captured.out + captured.err
 
@@ -340,6 +381,50 @@ def test_predict_of_a_list_with_labels_empty_lines_and_a_missing_image(trained, 
     assert outputs(tmp_path / "out/added_prediction") == names
     listed.write_text("images/val1.png\nimages/val2.png\n")
     assert predict(trained, listed, tmp_path / "all") == 0
+
+
+def test_predict_refuses_images_of_one_output_name(trained, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "a.jpg"):
+        shutil.copy(trained.root / "images/val0.png", tmp_path / "in" / name)
+    assert predict(trained, tmp_path / "in", tmp_path / "out") == 2
+    line = error_line(capsys)
+    assert all(name in line for name in ("in/a.jpg and ", "in/a.png would both be predicted into a.png"))
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "list.txt").write_text("in/a.png\nin/a.png\nin/../in/a.png\n")  # the same image is not another
+    assert predict(trained, tmp_path / "list.txt", tmp_path / "out") == 0
+
+
+def test_predict_reads_images_above_pillows_limit(trained, tmp_path, monkeypatch, recwarn):
+    for limit in (1000, 64 * 64 - 1):  # an error, a warning
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert predict(trained, trained.root / "images/val0.png", tmp_path / str(limit)) == 0
+        assert limit == Image.MAX_IMAGE_PIXELS
+        assert len(outputs(tmp_path / str(limit))) == 2
+    assert not [warning for warning in recwarn if "DecompressionBomb" in warning.category.__name__]
+
+
+def test_predict_skips_an_image_above_opencvs_limit_or_of_a_kind_it_does_not_write(trained, tmp_path, monkeypatch):
+    whole = trained.root / "images/val0.png"
+    for name in ("good.png", "large.png", "b.unknown"):
+        shutil.copy(whole, tmp_path / name)
+    read = cv2.imread
+
+    def imread(path, *flags):
+        if path.endswith("large.png"):
+            raise cv2.error("pixels <= CV_IO_MAX_IMAGE_PIXELS")
+        return read(path, *flags)
+
+    monkeypatch.setattr(cv2, "imread", imread)
+    (tmp_path / "list.txt").write_text("large.png\nb.unknown\ngood.png\n")
+    assert predict(trained, tmp_path / "list.txt", tmp_path / "out") == 1
+    assert outputs(tmp_path / "out") == {"added_prediction/good.png", "pseudo_color_prediction/good.png"}
+
+
+def test_predict_says_which_file_it_cannot_write(trained, tmp_path, capsys):
+    (tmp_path / "added_prediction").write_text("a file")
+    assert predict(trained, trained.root / "images/val0.png", tmp_path) == 2
+    assert "cannot write" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_predict_with_augmentation_and_window(trained, tmp_path):
@@ -410,6 +495,18 @@ def test_train_refuses_a_mistake_in_config_or_data(pointrend_config, tiny_datase
         (["train", "--config", "{config}", "--opts", "none.a=1"], "none.a"),
         (["train", "--config", "{config}", "--opts", "iters.a=1"], "error"),
         (["train", "--config", "{config}", "--save_dir", "{config}"], "cannot make this folder"),
+        (["train", "--config", "{config}", "--opts", "batch_size=0"], "batch_size is 0"),
+        (["train", "--config", "{config}", "--opts", "batch_size=x"], "batch_size is 'x', expected an integer"),
+        (["train", "--config", "{config}", "--opts", "iters=0"], "iters is 0, expected an integer of at least 1"),
+        (["val", "{trained}", "--opts", "iters=1.5"], "iters is 1.5"),
+        (["train", "--config", "{config}", "--seed", "-1"], "--seed: must be at least 0"),
+        (["train", "--config", "{config}", "--seed", "4294967296"], "--seed: must be at most"),
+        (["train", "--config", "{config}", "--num_workers", "-1"], "--num_workers: must be at least 0"),
+        (["demo", "--seed", "-1"], "--seed: must be at least 0"),
+        (["demo", "--save_dir", "{config}"], "cannot make this folder"),
+        (["val", "{trained}", "--num_workers", "-1"], "--num_workers: must be at least 0"),
+        (["val", "{trained}", "--json", "/dev/null"], "not a regular file"),
+        (["predict", "{trained}", "--image_path", "{image}", "--save_dir", "{config}"], "cannot make this folder"),
         (["train", "--config", "{config}", "--iters", "0"], "must be at least 1"),
         (["train", "--config", "{config}", "--iters", "many"], "--iters"),
         (["train", "--config", "{config}", "--device", "tpu"], "--device"),
@@ -435,7 +532,8 @@ def test_train_refuses_a_mistake_in_config_or_data(pointrend_config, tiny_datase
 )
 def test_refuses_mistaken_arguments_in_one_line(trained, capsys, arguments, message):
     (trained.root / "empty").mkdir(exist_ok=True)
-    names = {"config": trained.config, "root": trained.root, "weights": trained.weights}
+    image = trained.root / "images/val0.png"
+    names = {"config": trained.config, "image": image, "root": trained.root, "weights": trained.weights}
     weights = ["--config", str(trained.config), "--model_path", str(trained.weights)]
     expanded = [a for arg in arguments for a in (weights if arg == "{trained}" else [arg.format(**names)])]
     assert main(expanded) == 2
@@ -466,6 +564,22 @@ def test_refuses_a_checkpoint_of_another_model(trained, capsys):
     assert run("val", "--config", trained.plain_config, "--model_path", trained.weights) == 2
     line = error_line(capsys)
     assert re.search(r"does not belong to this model: \d+ of \d+ tensors are missing: backbone", line)
+
+
+def test_refuses_a_checkpoint_with_layers_that_the_model_lacks(trained, tmp_path, capsys):
+    # The same network, but that its head sums P2 too: it has every tensor of the model, and more.
+    config = tmp_path / "stride4.yml"
+    config.write_text(trained.config.read_text().replace("head_levels: [1, 2, 3]", "head_levels: [0, 1, 2, 3]"))
+    states = []
+    for path in (trained.config, config):
+        with paddle.utils.unique_name.guard():
+            states.append(SegBuilder(Config(str(path))).model.state_dict())
+    extra = [name for name in states[1] if name not in states[0]]
+    assert extra and all(states[1][name].shape == states[0][name].shape for name in states[0])
+    paddle.save(states[1], str(tmp_path / "model.pdparams"))
+    assert run("val", "--config", trained.config, "--model_path", tmp_path) == 2
+    named = f"{len(extra)} tensors are of layers that the model lacks: {', '.join(extra[:3])}"
+    assert error_line(capsys).endswith(f"does not belong to this model: {named}")
 
 
 def test_refuses_a_checkpoint_of_another_class_count(trained, tmp_path, capsys):
@@ -542,19 +656,52 @@ def test_module_sets_threads_and_exits_with_the_code(trained):
     assert done.stderr.strip().splitlines()[-1].endswith("none.pdparams: there is no such file")
 
 
-def test_training_ends_at_an_image_that_breaks_on_the_way(pointrend_config, tiny_dataset, tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_ends_at_an_image_that_breaks_on_the_way(pointrend_config, tiny_dataset, tmp_path, workers):
     # Past the first checks: the image is one of many.
     lines = (tiny_dataset / "train.txt").read_text().splitlines()
     (tiny_dataset / "images/last.png").write_bytes(b"not a picture")
     lines = lines * 8
     lines[1] = "images/last.png labels/train0.png"
     (tiny_dataset / "train.txt").write_text("\n".join(lines) + "\n")
-    arguments = ["--config", pointrend_config, "--iters", 40, "--save_dir", tmp_path / "out"]
+    arguments = ["--config", pointrend_config, "--iters", 40, "--save_dir", tmp_path / "out", "--num_workers", workers]
     done = start(["-m", "paddle_pointrend", "train", *arguments], OMP_NUM_THREADS="1")
     assert done.returncode == 2
     message = f"paddle-pointrend train: error: cannot read {tiny_dataset / 'images/last.png'}"
     assert message in done.stderr.splitlines()
     assert "Traceback" not in done.stderr
+    assert "SystemError" not in done.stderr
+
+
+# A fault of the dataset's own code, past the checks of the first samples.
+FAULT = """
+import sys
+import paddle
+from paddleseg.datasets import Dataset
+from paddle_pointrend.cli import main
+read, begun = Dataset.__getitem__, []
+
+def fail(self, index):
+    if begun:
+        raise ZeroDivisionError("a fault")
+    return read(self, index)
+
+Dataset.__getitem__ = fail
+from paddle_pointrend.cli import train
+original = train.train
+train.train = lambda *args, **kwargs: (begun.append(1), original(*args, **kwargs))
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_training_ends_at_a_fault_of_the_dataset_with_its_traceback(pointrend_config, tmp_path, workers):
+    (tmp_path / "fault.py").write_text(FAULT)
+    arguments = ["--config", pointrend_config, "--save_dir", tmp_path / "out", "--num_workers", workers]
+    done = start([tmp_path / "fault.py", "train", *arguments], OMP_NUM_THREADS="1")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == "ZeroDivisionError: a fault"
+    assert "SystemError" not in done.stderr
 
 
 # Runs __main__.py by its path, as the launcher does, and keeps what each process ended with.

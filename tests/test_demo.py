@@ -13,21 +13,8 @@ from paddle_pointrend.cli import main
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    code = main(
-        [
-            "demo",
-            "--save_dir",
-            str(folder),
-            "--iters",
-            "4",
-            "--num_train",
-            "4",
-            "--num_val",
-            "2",
-            "--device",
-            "cpu",
-        ]
-    )
+    sizes = ["--iters", "4", "--num_train", "4", "--num_val", "2"]
+    code = main(["demo", "--save_dir", str(folder), "--device", "cpu", *sizes])
     assert code == 0
     return folder
 

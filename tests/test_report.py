@@ -241,19 +241,6 @@ def test_equal_predictions_are_said_to_agree():
     assert "agree" in report._verdict(counts)
 
 
-def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
-    path = tmp_path / "report.html"
-    path.write_text("old")
-
-    def broken(*_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(report.os, "replace", broken)
-    with pytest.raises(OSError, match="disk full"):
-        report._write_whole(path, "new")
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-
-
 def test_what_does_not_fit_is_named(tmp_path):
     sample = make_sample()
     good = {"title": "t", "metadata": {}, "samples": [sample], "summaries": summaries_of(sample)}

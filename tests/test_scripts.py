@@ -101,3 +101,14 @@ def test_results_table_puts_seeds_into_one_row_with_their_mean(tmp_path, capsys)
     rows = capsys.readouterr().out.splitlines()[2:]
     assert rows[0] == "| net | coarse | 25.00, 50.00: **37.50** | 50.00, 50.00: **50.00** | 12.50, 12.50: **12.50** |"
     assert len(rows) == 2
+
+
+def test_results_table_has_a_dash_for_what_was_not_measured(tmp_path, capsys):
+    files = []
+    for name, boundary_iou in (("one", None), ("two", 0.5)):
+        summary = {"miou": None, "macc": 0.5, "boundary_iou": boundary_iou}
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps({"config": "net.yml", "predictions": {"prediction": summary}}))
+    _load("results_table").main([str(path) for path in files])
+    row = capsys.readouterr().out.splitlines()[2]
+    assert row == "| net | prediction | - | 50.00, 50.00: **50.00** | -, 50.00: **50.00** |"

@@ -12,6 +12,10 @@ from paddle_pointrend.cli.common import UsageError, one_line
 WEIGHTS, OPTIMIZER = "model.pdparams", "model.pdopt"
 
 
+class UnreadableError(UsageError):
+    """A file of a checkpoint that is missing or half-written, whatever model it is of."""
+
+
 def load_weights(model, path, num_classes=None):
     """Loads weights into a model, all or none. PaddleSeg's own loader only warns and leaves the rest random.
 
@@ -30,23 +34,20 @@ def load_weights(model, path, num_classes=None):
     misfit = find_misfit(model, state, num_classes)
     if misfit:
         raise UsageError(f"{file} does not belong to this model: {misfit}")
-    extra = [key for key in state if key not in model.state_dict()]
-    if extra:
-        logger.warning(f"{file} has {len(extra)} tensors that the model lacks, the first are {', '.join(extra[:3])}")
     model.set_state_dict(state)
-    logger.info(f"Loaded {len(state) - len(extra)} tensors from {file}")
+    logger.info(f"Loaded {len(state)} tensors from {file}")
 
 
 def read_state(file):
-    """The dict of tensors in a file that paddle.save wrote; UsageError if it is missing or not whole."""
+    """The dict of tensors in a file that paddle.save wrote; UnreadableError if it is missing or not whole."""
     if not pathlib.Path(file).is_file():
-        raise UsageError(f"{file}: there is no such file")
+        raise UnreadableError(f"{file}: there is no such file")
     try:
         state = paddle.load(str(file))
     except Exception as error:  # a damaged pickle can fail in any way
-        raise UsageError(f"{file} cannot be read, it may be half-written: {one_line(error)}") from error
+        raise UnreadableError(f"{file} cannot be read, it may be half-written: {one_line(error)}") from error
     if not isinstance(state, dict):
-        raise UsageError(f"{file} holds a {type(state).__name__}, expected the tensors of a checkpoint")
+        raise UnreadableError(f"{file} holds a {type(state).__name__}, expected the tensors of a checkpoint")
     return state
 
 
@@ -59,9 +60,12 @@ def find_misfit(model, state, num_classes=None):
         for key, tensor in wanted.items()
         if key in state and list(getattr(state[key], "shape", [])) != list(tensor.shape)
     }
+    extra = [key for key in state if key not in wanted]
     reasons = []
     if missing:
         reasons.append(f"{len(missing)} of {len(wanted)} tensors are missing: {', '.join(missing[:3])}")
+    if extra:  # with all others in place too: the same layers put together in another way
+        reasons.append(f"{len(extra)} tensors are of layers that the model lacks: {', '.join(map(str, extra[:3]))}")
     if shapes:
         named = (f"{key} {found} instead of {expected}" for key, (found, expected) in list(shapes.items())[:3])
         reasons.append(f"{len(shapes)} tensors have another shape: {', '.join(named)}")
@@ -108,17 +112,22 @@ def folder_to_resume(model, resume_model, save_dir):
 
 
 def newest_checkpoint(model, save_dir):
-    """The iter_N folder with the highest N in save_dir that check_resumable accepts, None if there is none.
+    """The iter_N folder with the highest N in save_dir that loads whole, None if there is none.
 
     PaddleSeg writes checkpoints in place, so a run that was killed can leave half of one; that is skipped.
+
+    Raises:
+        UsageError: a whole checkpoint is of another model. Starting anew would write over that model's training.
     """
     folders = [folder for folder in pathlib.Path(save_dir).glob("iter_*") if iteration_of(folder) is not None]
     for folder in sorted(folders, key=iteration_of, reverse=True):
         try:
             check_resumable(model, folder)
             return folder
-        except UsageError as error:
+        except UnreadableError as error:
             logger.warning(f"Skipped {folder}: {error}")
+        except UsageError as error:
+            raise UsageError(f"{error}; train into another --save_dir, or with that model's --config") from error
     return None
 
 

@@ -4,10 +4,11 @@ import argparse
 import difflib
 import pathlib
 import re
+import tempfile
 
 import paddle
 import yaml
-from paddleseg.cvlibs import Config, SegBuilder, manager
+from paddleseg.cvlibs import Config, manager
 from paddleseg.utils import logger
 
 import paddle_pointrend
@@ -55,9 +56,28 @@ def _unknown_component(name):
 
 def positive_int(text):
     """An argparse type: an integer of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return _int_between(text, 1)
+
+
+def non_negative_int(text):
+    """An argparse type: an integer of at least 0."""
+    return _int_between(text, 0)
+
+
+def random_seed(text):
+    """An argparse type: an integer that Python, NumPy and Paddle all take as a seed, and that plus a rank too."""
+    return _int_between(text, 0, 2**31 - 1)
+
+
+def _int_between(text, least, most=None):
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected an integer, got {text!r}") from error
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+    if most is not None and value > most:
+        raise argparse.ArgumentTypeError(f"must be at most {most}, got {value}")
     return value
 
 
@@ -107,7 +127,7 @@ def load_config(path, **overrides):
     if not path.endswith(("yml", "yaml")):
         raise UsageError(f"--config {path}: expected a .yml or .yaml file")
     try:
-        return Config(path, **overrides)
+        config = Config(path, **overrides)
     except yaml.YAMLError as error:
         raise UsageError(f"--config {path} is not valid YAML: {one_line(error)}") from error
     except FileNotFoundError as error:
@@ -115,6 +135,22 @@ def load_config(path, **overrides):
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         # PaddleSeg trusts the file's structure, so these are what a list for a dict, say, ends in.
         raise UsageError(f"--config {path}: {one_line(error)}") from error
+    for key in ("batch_size", "iters"):
+        value = config.dic[key]
+        if type(value) is not int or value < 1:
+            raise UsageError(f"--config {path}: {key} is {value!r}, expected an integer of at least 1")
+    return config
+
+
+def make_save_dir(save_dir):
+    """Makes the folder of --save_dir. UsageError if it cannot be made or nothing can be written into it."""
+    try:
+        pathlib.Path(save_dir).mkdir(parents=True, exist_ok=True)  # PaddleSeg would delete a file of that name
+        tempfile.TemporaryFile(dir=save_dir).close()
+    except OSError as error:
+        raise UsageError(
+            f"--save_dir {save_dir}: cannot make this folder or write into it: {error.strerror}"
+        ) from error
 
 
 def build(config, path, part):
@@ -137,8 +173,3 @@ def build(config, path, part):
         if isinstance(error.__context__, (NameError, ArithmeticError, ImportError)):
             raise  # PaddleSeg wraps whatever a constructor raises, a fault of the program too
         raise UsageError(f"--config {path}: {part}: {one_line(error)}") from error
-
-
-def builder_of(config):
-    """PaddleSeg's SegBuilder of a config."""
-    return SegBuilder(config)

@@ -1,16 +1,18 @@
 """Checks of a dataset that find a mistake before the work, and name the file."""
 
+import multiprocessing
 import os
 import pathlib
 import sys
 import threading
+import time
 import traceback
 
 import cv2
 import numpy as np
 import paddle
 
-from paddle_pointrend.cli.common import UsageError
+from paddle_pointrend.cli.common import UsageError, one_line
 
 
 def check_files(dataset, name):
@@ -57,24 +59,30 @@ class StopOnError(paddle.io.Dataset):
     """A dataset that ends the program when a sample cannot be read.
 
     Without worker processes Paddle reads in a thread; an exception there ends that thread only, and the trainer
-    waits for its next batch for ever. Anything but reading samples is passed on to the dataset.
+    waits for its next batch for ever. With them the trainer ends, but in an error that says nothing of the sample.
+    Anything but reading samples is passed on to the dataset.
     """
 
-    def __init__(self, dataset):
+    def __init__(self, dataset, num_workers=0):
         self.dataset = dataset
+        self._endings = None
+        if num_workers:
+            self._endings = multiprocessing.SimpleQueue()
+            threading.Thread(target=_end_when_told, args=[self._endings], daemon=True).start()
 
     def __getitem__(self, index):
         try:
             return read_sample(self.dataset, index)
         except Exception as error:
-            if threading.current_thread() is threading.main_thread():
-                raise  # a worker process, which Paddle does watch
+            ending = (1, traceback.format_exc().rstrip())
             if isinstance(error, UsageError):
-                print(f"paddle-pointrend train: error: {error}", file=sys.stderr, flush=True)
-            else:
-                traceback.print_exc()
-            sys.stdout.flush()
-            os._exit(2 if isinstance(error, UsageError) else 1)
+                ending = (2, f"paddle-pointrend train: error: {one_line(error)}")
+            if paddle.io.get_worker_info() is not None:
+                self._endings.put(ending)
+                _wait_for_the_parents_end()
+            if threading.current_thread() is threading.main_thread():
+                raise
+            _end(*ending)
 
     def __len__(self):
         return len(self.dataset)
@@ -83,3 +91,24 @@ class StopOnError(paddle.io.Dataset):
         if name == "dataset":  # not there yet: a copy is being made
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+
+def _end_when_told(endings):
+    _end(*endings.get())
+
+
+def _end(code, message):
+    """Ends the process from a thread other than the main one, which waits inside Paddle and cannot be told."""
+    print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    for worker in multiprocessing.active_children():  # one whose queue is full would wait for ever
+        worker.kill()
+    os._exit(code)
+
+
+def _wait_for_the_parents_end():
+    """In a worker process. If it went on or ended first, Paddle would end its parent in a traceback."""
+    parent = multiprocessing.parent_process().pid
+    while os.getppid() == parent:
+        time.sleep(0.1)
+    os._exit(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import paddle
+from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 from tqdm import tqdm
 from visualdl import LogReader
@@ -19,12 +20,14 @@ from paddle_pointrend.cli.common import (
     ArgumentParser,
     UsageError,
     build,
-    builder_of,
     load_config,
+    make_save_dir,
     positive_int,
+    random_seed,
 )
 from paddle_pointrend.cli.evaluation import evaluate_predictions
-from paddle_pointrend.cli.val import write_json
+from paddle_pointrend.cli.inference import plain_options
+from paddle_pointrend.files import write_json, write_whole
 from paddle_pointrend.metrics import comparison_table
 from paddle_pointrend.report import Sample, SubdivisionStep, comparison_figure, write_report
 
@@ -43,7 +46,9 @@ def add_arguments(parser):
     parser.add_argument("--iters", type=positive_int, help="training iterations, instead of the config's")
     parser.add_argument("--num_train", type=positive_int, default=160, help="scenes to train on, default: 160")
     parser.add_argument("--num_val", type=positive_int, default=24, help="held-out scenes, default: 24")
-    parser.add_argument("--seed", type=int, default=1, help="of the training, default: 1; the scenes have their own")
+    parser.add_argument(
+        "--seed", type=random_seed, default=1, help="of the training, default: 1; the scenes have their own"
+    )
     parser.add_argument("--device", choices=["cpu", "gpu"], help="default: gpu where Paddle finds one, else cpu")
 
 
@@ -51,20 +56,19 @@ def run(args):
     """Runs the demo; returns the exit code."""
     start = time.time()
     save_dir = Path(args.save_dir)
+    make_save_dir(save_dir)
     draw_scenes(save_dir / "scenes", args.num_train, args.num_val)
     train_args = training_arguments(args, save_dir)
     code = train.run(train_args)
     if code:
         return code
     config = load_config(str(CONFIG), iters=args.iters, opts=train_args.opts)
-    builder = builder_of(config)
+    builder = SegBuilder(config)
     model = build(builder, str(CONFIG), "model")
     load_weights(model, str(save_dir / "training" / f"iter_{config.iters}" / WEIGHTS))
     model.eval()
     dataset = build(builder, str(CONFIG), "val_dataset")
-    summaries = evaluate_predictions(
-        model, dataset, {"augment": False, "is_slide": False, "crop_size": None, "stride": None}
-    )
+    summaries = evaluate_predictions(model, dataset, plain_options())
     print(comparison_table(summaries, scenes.CLASSES))
     write_json(save_dir / "metrics.json", summaries)
     steps = model.num_subdivision_points
@@ -94,22 +98,14 @@ def training_arguments(args, save_dir):
     """The arguments of `paddle-pointrend train` that the demo stands for."""
     parser = ArgumentParser(prog="paddle-pointrend train")
     train.add_arguments(parser)
-    root = save_dir / "scenes"
-    argv = [
-        "--config",
-        str(CONFIG),
-        "--save_dir",
-        str(save_dir / "training"),
-        "--seed",
-        str(args.seed),
-        "--use_vdl",
-    ]
-    argv += ["--keep_checkpoint_max", "1"]
-    argv += ["--device", args.device] if args.device else []
-    argv += ["--iters", str(args.iters), "--log_iters", str(min(10, args.iters))] if args.iters else []
-    return parser.parse_args(
-        [*argv, "--opts", f"train_dataset.dataset_root={root}", f"val_dataset.dataset_root={root}"]
-    )
+    argv = ["--config", CONFIG, "--save_dir", save_dir / "training", "--seed", args.seed]
+    argv += ["--use_vdl", "--keep_checkpoint_max", 1]
+    if args.device:
+        argv += ["--device", args.device]
+    if args.iters:  # a short run has points on its curves too
+        argv += ["--iters", args.iters, "--log_iters", min(10, args.iters)]
+    argv += ["--opts", *(f"{part}.dataset_root={save_dir / 'scenes'}" for part in ("train_dataset", "val_dataset"))]
+    return parser.parse_args([str(argument) for argument in argv])
 
 
 def write_results(save_dir, model, dataset, summaries, metadata):
@@ -126,7 +122,8 @@ def write_results(save_dir, model, dataset, summaries, metadata):
         curves=read_curves(save_dir / "training"),
     )
     clearest = max(samples, key=lambda s: np.sum(s.refined == s.truth) - np.sum(s.coarse == s.truth))
-    cv2.imwrite(str(save_dir / "difference.png"), comparison_figure(clearest, scenes.PALETTE)[..., ::-1])
+    _, picture = cv2.imencode(".png", comparison_figure(clearest, scenes.PALETTE)[..., ::-1])
+    write_whole(save_dir / "difference.png", picture.tobytes())
     for name in ("report.html", "difference.png", "metrics.json"):
         logger.info(f"Wrote {save_dir / name}")
 

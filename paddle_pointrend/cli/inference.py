@@ -1,10 +1,11 @@
 """What val and predict share: the trained model, augmentation, sliding window, PaddleSeg's inference."""
 
 from paddleseg.core import infer
+from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
 from paddle_pointrend.cli.checkpoints import load_weights
-from paddle_pointrend.cli.common import UsageError, build, builder_of, load_config, positive_int
+from paddle_pointrend.cli.common import UsageError, build, load_config, positive_int
 
 
 def add_inference_arguments(parser, augment_flag):
@@ -29,7 +30,7 @@ def load_trained_model(args):
     if not args.model_path:
         raise UsageError("--model_path is missing: without trained weights the result would be random")
     _forget_pretrained(config.dic.get("model"))
-    builder = builder_of(config)
+    builder = SegBuilder(config)
     model = build(builder, args.config, "model")
     load_weights(model, args.model_path, config.dic["model"].get("num_classes"))
     model.eval()
@@ -42,6 +43,12 @@ def _forget_pretrained(model_config):
         model_config.pop("pretrained", None)
         for value in model_config.values():
             _forget_pretrained(value)
+
+
+def plain_options():
+    """The options, as of `inference_options`, of one forward pass over the whole image."""
+    flags = dict.fromkeys(("augment", "flip_horizontal", "flip_vertical", "is_slide"), False)
+    return {**flags, "scales": [1.0], "crop_size": None, "stride": None}
 
 
 def inference_options(args, test_config, augment_flag):
@@ -68,6 +75,8 @@ def inference_options(args, test_config, augment_flag):
         logger.warning(f"--scales and --flip_... have no effect without --{augment_flag}")
     if args.is_slide:
         options.update(is_slide=True, crop_size=args.crop_size, stride=args.stride)
+    elif args.crop_size or args.stride:
+        logger.warning("--crop_size and --stride have no effect without --is_slide")
     scales = options["scales"] or 1.0
     options["scales"] = [float(s) for s in scales] if isinstance(scales, (list, tuple)) else [float(scales)]
     if min(options["scales"]) <= 0:

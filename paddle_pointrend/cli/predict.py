@@ -1,5 +1,6 @@
 """paddle-pointrend predict: an image, a folder or a list file, into PaddleSeg's output folders."""
 
+import io
 import pathlib
 
 import cv2
@@ -10,17 +11,26 @@ from paddleseg.utils import logger, utils, visualize
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from paddle_pointrend.cli.common import UsageError, add_common_arguments, build, rank_and_size, set_device
+from paddle_pointrend.cli.common import (
+    UsageError,
+    add_common_arguments,
+    build,
+    make_save_dir,
+    one_line,
+    rank_and_size,
+    set_device,
+)
 from paddle_pointrend.cli.inference import (
     add_inference_arguments,
     inference_options,
     load_trained_model,
     predict_logits,
 )
+from paddle_pointrend.files import write_whole
 
 
 class BrokenImageError(Exception):
-    """An image that cannot be read; it is reported and skipped."""
+    """An image that cannot be read, or has no picture of its prediction; it is reported and skipped."""
 
 
 def add_arguments(parser):
@@ -40,6 +50,8 @@ def run(args):
     """Predicts; returns the exit code, 1 if images were skipped."""
     set_device(args.device)
     images, root = find_images(args.image_path)
+    check_output_names(images, root)
+    make_save_dir(args.save_dir)
     color_map = _color_map(args.custom_color)
     config, builder, model = load_trained_model(args)
     options = inference_options(args, config.test_config, "aug_pred")
@@ -51,18 +63,16 @@ def run(args):
     with paddle.no_grad():
         for image in tqdm(images, "predicting", unit="image", disable=rank > 0):
             try:
-                pixels = read_image(image, transforms.read_flag)
+                data = preprocess(read_image(image, transforms.read_flag), transforms)
+                logits = predict_logits(model, data["img"], data["trans_info"], options)
+                labels = logits.argmax(axis=1).squeeze(0).numpy().astype("uint8")
+                save_prediction(args.save_dir, image, root, labels, color_map)
             except BrokenImageError as error:
                 broken.append(image)
                 tqdm.write(f"skipped {image}: {error}")
-                continue
-            data = preprocess(pixels, transforms)
-            logits = predict_logits(model, data["img"], data["trans_info"], options)
-            labels = logits.argmax(axis=1).squeeze(0).numpy().astype("uint8")
-            save_prediction(args.save_dir, image, root, labels, color_map)
     logger.info(f"{len(images) - len(broken)} predictions are in {args.save_dir}")
     if broken:
-        logger.error(f"{len(broken)} of {len(images)} images could not be read: {', '.join(broken)}")
+        logger.error(f"{len(broken)} of {len(images)} images were skipped: {', '.join(broken)}")
     return 1 if broken else 0
 
 
@@ -84,19 +94,32 @@ def find_images(path):
     images = [image for image in images if not pathlib.Path(image).is_dir()]  # empty lines of a list
     if not images:
         raise UsageError(f"--image_path {path}: there are no images in it")
-    return (sorted(images) if pathlib.Path(path).is_dir() else images), root
+    images = dict.fromkeys(images)  # a list may name one twice
+    return sorted(images) if pathlib.Path(path).is_dir() else list(images), root
+
+
+def check_output_names(images, root):
+    """Raises UsageError if one image's prediction would be written over another's."""
+    taken = {}
+    for image in images:
+        name = _output_name(image, root).with_suffix(".png")
+        other = taken.setdefault(name, image)
+        if pathlib.Path(other).resolve() != pathlib.Path(image).resolve():
+            raise UsageError(f"{other} and {image} would both be predicted into {name}; rename one or predict it alone")
 
 
 def read_image(path, flag):
     """Pixels as OpenCV reads them, float32. BrokenImageError if it cannot, or if the file ends too early."""
     if not pathlib.Path(path).is_file():
         raise BrokenImageError("there is no such file")
-    pixels = cv2.imread(path, flag)
+    try:
+        pixels = cv2.imread(path, flag)
+    except cv2.error as error:
+        raise BrokenImageError(one_line(error)) from error  # more pixels than OpenCV's limit
     if pixels is None:
         raise BrokenImageError("not an image that OpenCV can read")
     try:
-        with Image.open(path) as image:
-            image.load()  # OpenCV fills the rest of a truncated file with grey and says nothing
+        _read_to_its_end(path)
     except UnidentifiedImageError:
         pass  # a format that OpenCV knows and Pillow does not
     except (OSError, SyntaxError, ValueError) as error:
@@ -104,15 +127,47 @@ def read_image(path, flag):
     return pixels.astype("float32")
 
 
+def _read_to_its_end(path):
+    """Reads an image with Pillow: OpenCV fills the rest of a truncated file with grey and says nothing."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # OpenCV, which has its own, has read it already
+    try:
+        with Image.open(path) as image:
+            image.load()
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
 def save_prediction(save_dir, image, root, labels, color_map):
-    """Writes added_prediction/ (colours over the image) and pseudo_color_prediction/ (palette PNG)."""
+    """Writes added_prediction/ (colours over the image) and pseudo_color_prediction/ (palette PNG).
+
+    Raises:
+        BrokenImageError: OpenCV does not write images of this kind. UsageError: the files cannot be written.
+    """
     name = _output_name(image, root)
     added = pathlib.Path(save_dir) / "added_prediction" / name
     colored = (pathlib.Path(save_dir) / "pseudo_color_prediction" / name).with_suffix(".png")
-    for file in (added, colored):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(added), visualize.visualize(image, labels, color_map, weight=0.6))
-    visualize.get_pseudo_color_map(labels, color_map).save(colored)
+    palette_png = io.BytesIO()
+    visualize.get_pseudo_color_map(labels, color_map).save(palette_png, format="PNG")
+    pictures = {
+        added: _encode(visualize.visualize(image, labels, color_map, weight=0.6), name.suffix),
+        colored: palette_png.getvalue(),
+    }
+    for file, data in pictures.items():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, data)
+        except OSError as error:
+            raise UsageError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _encode(picture, suffix):
+    try:
+        done, data = cv2.imencode(suffix, picture)
+    except cv2.error as error:
+        raise BrokenImageError(f"OpenCV cannot write {suffix} images") from error
+    if not done:
+        raise BrokenImageError(f"OpenCV cannot write this picture as {suffix}")
+    return data.tobytes()
 
 
 def _output_name(image, root):

@@ -5,6 +5,7 @@ import shlex
 
 import paddle
 from paddleseg.core import train
+from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger, train_profiler, utils
 
 from paddle_pointrend.cli import checkpoints
@@ -12,9 +13,11 @@ from paddle_pointrend.cli.common import (
     UsageError,
     add_common_arguments,
     build,
-    builder_of,
     load_config,
+    make_save_dir,
+    non_negative_int,
     positive_int,
+    random_seed,
     rank_and_size,
     set_device,
 )
@@ -26,7 +29,7 @@ def add_arguments(parser):
     add_common_arguments(parser)
     add = parser.add_argument
     add("--save_dir", default="output", help="folder for checkpoints, default: output")
-    add("--num_workers", type=int, default=0, help="processes that read data, default: 0, this one")
+    add("--num_workers", type=non_negative_int, default=0, help="processes that read data, default: 0, this one")
     add("--do_eval", action="store_true", help="evaluate at every --save_interval and keep best_model")
     add("--use_vdl", action="store_true", help="write curves for VisualDL into --save_dir")
     add("--use_ema", action="store_true", help="also keep an exponential moving average of the weights")
@@ -50,7 +53,7 @@ def add_arguments(parser):
     )
     add("--log_iters", type=positive_int, default=10, help="iterations between log lines, default: 10")
     add("--keep_checkpoint_max", type=int, default=5, help="checkpoints to keep, default: 5")
-    add("--seed", type=int, help="seed of everything random: a run repeats exactly on the same machine")
+    add("--seed", type=random_seed, help="seed of everything random: a run repeats exactly on the same machine")
     add("--precision", choices=["fp32", "fp16"], default="fp32", help="fp16 is automatic mixed precision")
     add(
         "--amp_level",
@@ -75,7 +78,7 @@ def run(args):
         batch_size=args.batch_size,
         opts=args.opts,
     )
-    _make_save_dir(args.save_dir)
+    make_save_dir(args.save_dir)
     # Optimizer states go by parameter names, which Paddle numbers: from 0, whatever was built before.
     with paddle.utils.unique_name.guard():
         model, train_dataset, val_dataset, optimizer, losses = _build_parts(args, config, device)
@@ -119,17 +122,10 @@ def _train(args, config, model, resume_model, train_dataset, val_dataset, optimi
     )
 
 
-def _make_save_dir(save_dir):
-    try:
-        pathlib.Path(save_dir).mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # PaddleSeg would delete a file of that name
-        raise UsageError(f"--save_dir {save_dir}: cannot make this folder: {error.strerror}") from error
-
-
 def _build_parts(args, config, device):
     """(model, train_dataset, val_dataset or None, optimizer, losses), seeded and checked."""
     rank, size = rank_and_size()
-    builder = builder_of(config)
+    builder = SegBuilder(config)
     train_dataset = build(builder, args.config, "train_dataset")
     if hasattr(train_dataset, "file_list"):
         train_dataset.file_list = train_dataset.file_list * args.repeats
@@ -150,8 +146,9 @@ def _build_parts(args, config, device):
     utils.set_cv2_num_threads(args.num_workers)
     if args.seed is not None:  # from here on each process draws its own crops and points
         utils.set_seed(args.seed + rank)
-    val_dataset = val_dataset and StopOnError(val_dataset)
-    return parts[0], StopOnError(train_dataset), val_dataset, *parts[1:]
+    train_dataset = StopOnError(train_dataset, args.num_workers)
+    val_dataset = val_dataset and StopOnError(val_dataset, args.num_workers)
+    return parts[0], train_dataset, val_dataset, *parts[1:]
 
 
 def _say_what_next(args, last):

@@ -1,9 +1,6 @@
 """paddle-pointrend val: mIoU, mAcc, class IoU and boundary IoU, of the coarse and the refined prediction."""
 
-import json
-import os
 import pathlib
-import tempfile
 
 from paddleseg.utils import logger
 
@@ -11,6 +8,7 @@ from paddle_pointrend.cli.common import (
     UsageError,
     add_common_arguments,
     build,
+    non_negative_int,
     rank_and_size,
     set_device,
 )
@@ -21,6 +19,7 @@ from paddle_pointrend.cli.inference import (
     inference_options,
     load_trained_model,
 )
+from paddle_pointrend.files import check_writable, write_json
 from paddle_pointrend.metrics import comparison_table
 
 
@@ -28,20 +27,22 @@ def add_arguments(parser):
     """The command's arguments, named as in PaddleSeg's tools/val.py."""
     add_common_arguments(parser)
     add_inference_arguments(parser, "--aug_eval")
-    parser.add_argument("--num_workers", type=int, default=0, help="processes that read data, default: 0, this one")
+    parser.add_argument(
+        "--num_workers", type=non_negative_int, default=0, help="processes that read data, default: 0, this one"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the measures there too, as numbers from 0 to 1")
 
 
 def run(args):
     """Evaluates; returns the exit code."""
+    if args.json:
+        _check_writable(args.json)
     set_device(args.device)
     config, builder, model = load_trained_model(args)
     options = inference_options(args, config.test_config, "aug_eval")
     dataset = build(builder, args.config, "val_dataset")
     check_files(dataset, "val_dataset")
     names = class_names(config, dataset)
-    if args.json:
-        _check_writable(args.json)
     summaries = evaluate_predictions(model, dataset, options, num_workers=args.num_workers)
     if rank_and_size()[0] == 0:
         print(comparison_table(summaries, names))
@@ -54,7 +55,10 @@ def run(args):
                 "inference": options,
                 "predictions": summaries,
             }
-            write_json(args.json, report)
+            try:
+                write_json(args.json, report)
+            except OSError as error:
+                raise UsageError(f"--json {args.json}: cannot write this file: {error.strerror}") from error
             logger.info(f"The measures are in {args.json}")
     return 0
 
@@ -72,20 +76,9 @@ def class_names(config, dataset):
 
 
 def _check_writable(path):
-    """Before the work rather than after it."""
-    folder = pathlib.Path(path).absolute().parent
+    """Makes the folder of --json and tries to write there: before the work rather than after it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        pathlib.Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+        check_writable(path)
     except OSError as error:
-        raise UsageError(f"--json {path}: cannot make the folder {folder}: {error.strerror}") from error
-    if pathlib.Path(path).is_dir() or not os.access(folder, os.W_OK):
-        raise UsageError(f"--json {path}: cannot write this file")
-
-
-def write_json(path, content):
-    """Writes a JSON file whole or not at all: a temporary file beside it then takes its name."""
-    path = pathlib.Path(path).absolute()
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
-        json.dump(content, file, indent=2, allow_nan=False)
-    os.chmod(file.name, 0o644)  # a temporary file is for its owner only
-    os.replace(file.name, path)
+        raise UsageError(f"--json {path}: cannot write this file: {error.strerror}") from error
