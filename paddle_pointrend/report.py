@@ -114,20 +114,20 @@ def write_report(
     return path
 
 
-def comparison_figure(sample, palette, *, ignore_index=255, zoom=ZOOM, panel_width=480):
-    """Image, truth, coarse and refined in a row, and below each the window where the two predictions differ most.
+def comparison_figure(sample, palette, *, zoom=ZOOM, panel_width=480):
+    """Image, truth, coarse and refined in a row, and below each the window where refinement mends most pixels.
 
     Args:
         sample: a `Sample`; its steps are not used.
         palette: [K, 3] RGB.
-        ignore_index: truth value that is not judged.
         zoom: how much larger the window is shown; its sides are the picture's divided by this.
         panel_width: width of each of the four panels in pixels.
 
     Returns:
         RGB uint8, about [1.5 * panel_width + titles, 4 * panel_width + gaps, 3] for a 4:3 image.
     """
-    panels, window = _panels(sample, palette, ignore_index, zoom)
+    panels = _panels(sample, palette)
+    window = _window((sample.refined == sample.truth) & (sample.coarse != sample.truth), zoom)
     height, width = sample.truth.shape
     size = (panel_width, max(1, round(panel_width * height / width)))
     full = [
@@ -144,17 +144,22 @@ def comparison_figure(sample, palette, *, ignore_index=255, zoom=ZOOM, panel_wid
     return np.vstack([first, gap, visualize.side_by_side(enlarged)])
 
 
-def _panels(sample, palette, ignore_index, zoom):
-    """The pictures named in PANEL_NAMES, and the window in which the two predictions differ most."""
-    differ = (sample.coarse != sample.refined) & (sample.truth != ignore_index)
-    height, width = sample.truth.shape
-    window = visualize.busiest_window(differ, max(8, height // zoom), max(8, width // zoom))
-    maps = [visualize.colorize(part, palette) for part in (sample.truth, sample.coarse, sample.refined)]
-    return [sample.image, *maps], window
+def _panels(sample, palette):
+    """The pictures named in PANEL_NAMES."""
+    return [
+        sample.image,
+        *(visualize.colorize(part, palette) for part in (sample.truth, sample.coarse, sample.refined)),
+    ]
+
+
+def _window(mask, zoom):
+    height, width = mask.shape
+    return visualize.busiest_window(mask, max(8, height // zoom), max(8, width // zoom))
 
 
 def _sample_section(sample, palette, ignore_index, max_side):
-    panels, window = _panels(sample, palette, ignore_index, ZOOM)
+    panels = _panels(sample, palette)
+    window = _window((sample.coarse != sample.refined) & (sample.truth != ignore_index), ZOOM)
     difference, counts = visualize.difference_map(
         sample.coarse, sample.refined, sample.truth, ignore_index=ignore_index, image=sample.image
     )

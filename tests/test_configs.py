@@ -42,6 +42,8 @@ def test_config_head_says_how_to_run_it(path):
     head = "".join(line for line in path.read_text().splitlines(True) if line.startswith("#"))
     assert f"{path.relative_to(ROOT)}" in head
     assert " train " in head
+    assert "Expected time: " in head
+    assert "Expected score:" in head
 
 
 @pytest.mark.parametrize("depth", [50, 101])

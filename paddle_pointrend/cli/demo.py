@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import cv2
-import numpy as np
 import paddle
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
@@ -28,7 +27,7 @@ from paddle_pointrend.cli.common import (
 from paddle_pointrend.cli.evaluation import evaluate_predictions
 from paddle_pointrend.cli.inference import plain_options
 from paddle_pointrend.files import write_json, write_whole
-from paddle_pointrend.metrics import comparison_table
+from paddle_pointrend.metrics import SegmentationMetrics, comparison_table
 from paddle_pointrend.report import Sample, SubdivisionStep, comparison_figure, write_report
 
 CONFIG = Path(paddle_pointrend.__file__).with_name("demo.yml")
@@ -121,11 +120,21 @@ def write_results(save_dir, model, dataset, summaries, metadata):
         palette=scenes.PALETTE,
         curves=read_curves(save_dir / "training"),
     )
-    clearest = max(samples, key=lambda s: np.sum(s.refined == s.truth) - np.sum(s.coarse == s.truth))
-    _, picture = cv2.imencode(".png", comparison_figure(clearest, scenes.PALETTE)[..., ::-1])
+    figure = comparison_figure(max(samples, key=boundary_gain), scenes.PALETTE)
+    _, picture = cv2.imencode(".png", figure[..., ::-1])
     write_whole(save_dir / "difference.png", picture.tobytes())
     for name in ("report.html", "difference.png", "metrics.json"):
         logger.info(f"Wrote {save_dir / name}")
+
+
+def boundary_gain(sample):
+    """Boundary IoU of the refined prediction of one image minus that of the coarse one."""
+    values = []
+    for prediction in (sample.coarse, sample.refined):
+        metrics = SegmentationMetrics(len(scenes.CLASSES))
+        metrics.update(prediction, sample.truth)
+        values.append(metrics.summary()["boundary_iou"])
+    return values[1] - values[0]
 
 
 @paddle.no_grad()
