@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import paddle
+import paddle.nn.functional as F
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 from tqdm import tqdm
@@ -148,7 +149,7 @@ def trace_sample(model, dataset, index):
     for num_points in model.num_subdivision_points:
         logits, coords = model.subdivide(logits, coarse_logits, fine_features, num_points)
         steps.append(SubdivisionStep(coords[0].numpy(), tuple(logits.shape[2:])))
-    coarse, refined = model.predict_both(image)
+    coarse, refined = (F.interpolate(map_, size=image.shape[2:], mode="bilinear") for map_ in (coarse_logits, logits))
     return Sample(
         name=Path(image_path).stem.removesuffix("_leftImg8bit"),
         image=cv2.imread(image_path)[..., ::-1],
