@@ -18,6 +18,8 @@ class PointSampledCrossEntropyLoss(nn.Layer):
     Args:
         weight: K class weights >= 0, or None for equal ones.
         ignore_index: the label that is left out.
+        avg_non_ignore: False divides by the number of all points, ignored ones too, as mmsegmentation does by
+            default; needs weight None.
 
     Shape:
         - logits: a pair (point_logits [N, K, P], point_coords [N, P, 2] as (x, y) in [0, 1]).
@@ -25,14 +27,17 @@ class PointSampledCrossEntropyLoss(nn.Layer):
         - output: a float32 scalar.
 
     Raises:
-        ValueError: labels outside [0, K) that are not ignore_index, weights that are not K numbers >= 0,
-            wrong shapes.
+        ValueError: labels outside [0, K) that are not ignore_index, weights that are not K numbers >= 0, or
+            given where avg_non_ignore is False, wrong shapes.
         TypeError: labels that are not integers.
     """
 
-    def __init__(self, weight=None, ignore_index=255):
+    def __init__(self, weight=None, ignore_index=255, avg_non_ignore=True):
         super().__init__()
+        if weight is not None and not avg_non_ignore:
+            raise ValueError("weight with avg_non_ignore: false is not supported; leave one of them out")
         self.ignore_index = ignore_index
+        self.avg_non_ignore = avg_non_ignore
         self.weight = None if weight is None else paddle.to_tensor(weight, dtype="float32")
         if self.weight is not None and (self.weight.ndim != 1 or bool((self.weight < 0).any())):
             raise ValueError(f"weight must be a list of numbers >= 0, one for each class, got {weight}")
@@ -54,6 +59,8 @@ class PointSampledCrossEntropyLoss(nn.Layer):
         weights = valid.astype("float32")
         if self.weight is not None:
             weights = weights * paddle.gather(self.weight, targets)
+        if not self.avg_non_ignore:
+            return (losses * weights).mean()
         total = weights.sum()
         return (losses * weights).sum() / paddle.where(total > 0, total, paddle.ones_like(total))
 

@@ -7,6 +7,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddle_pointrend.checkpoints import load_pretrained
 from paddle_pointrend.point_head import PointHead
 from paddle_pointrend.points import (
     calculate_uncertainty,
@@ -31,11 +32,18 @@ class PointRendSeg(nn.Layer):
         oversample_ratio, importance_sample_ratio: see sample_training_points.
         subdivision_steps: doublings of the map in inference; None for as many as reach the input's size.
         num_subdivision_points: points predicted again in each step; a number, or a list of one for each step.
+        size_divisor: in evaluation images are padded with zeros, at the right and below, to multiples of this, and
+            the logits cut back, as detectron2 does (its zeros are the mean colour, put in after normalisation). In
+            training the images must be such multiples: crop them so.
+        pretrained: a file of weights of the whole model to start a training from, a path or a URL. Where they are of
+            another number of classes, the tensors that depend on it stay random.
         in_channels: of the images; only checked against the segmentor's, where that says it. PaddleSeg writes it
             into the config of a model that has no `backbone` key.
 
     Raises:
-        ValueError: a segmentor that lacks what is named above, sizes that differ, options out of range.
+        ValueError: a segmentor that lacks what is named above, sizes that differ, options out of range, training
+            images that size_divisor does not divide.
+        CheckpointError: pretrained weights that cannot be read or are not this model's.
     """
 
     def __init__(
@@ -49,6 +57,8 @@ class PointRendSeg(nn.Layer):
         importance_sample_ratio=0.75,
         subdivision_steps=None,
         num_subdivision_points=8192,
+        size_divisor=1,
+        pretrained=None,
         in_channels=None,
     ):
         super().__init__()
@@ -57,6 +67,8 @@ class PointRendSeg(nn.Layer):
             point_head = PointHead(sum(segmentor.fine_channels), segmentor.num_classes, **(point_head or {}))
         _check_point_head(point_head, segmentor)
         check_sampling_options(num_train_points, oversample_ratio, importance_sample_ratio)
+        if not isinstance(size_divisor, Integral) or size_divisor < 1:
+            raise ValueError(f"size_divisor must be a whole number of at least 1, got {size_divisor!r}")
         self.segmentor = segmentor
         self.point_head = point_head
         self.num_train_points = num_train_points
@@ -65,6 +77,9 @@ class PointRendSeg(nn.Layer):
         self.num_subdivision_points = _points_of_steps(
             num_subdivision_points, subdivision_steps, segmentor.coarse_stride
         )
+        self.size_divisor = size_divisor
+        if pretrained is not None:
+            load_pretrained(self, pretrained)
 
     def forward(self, x):
         """Images [N, 3, H, W].
@@ -73,13 +88,16 @@ class PointRendSeg(nn.Layer):
             In training [coarse logits [N, K, H, W], (point_logits [N, K, P], point_coords [N, P, 2])], one
             entry for each loss type; in evaluation [refined logits [N, K, H, W]].
         """
+        if not self.training:
+            images = _pad_to_multiple(x, self.size_divisor)
+            refined = self.refine(*self.segmentor.forward_features(images), images.shape[2:])
+            return [_cut(refined, images, x)]
+        _check_divisible(x, self.size_divisor)
         coarse_logits, fine_features = self.segmentor.forward_features(x)
-        if self.training:
-            return [
-                _resize(coarse_logits, x.shape[2:]),
-                self.predict_training_points(coarse_logits, fine_features),
-            ]
-        return [self.refine(coarse_logits, fine_features, x.shape[2:])]
+        return [
+            _resize(coarse_logits, x.shape[2:]),
+            self.predict_training_points(coarse_logits, fine_features),
+        ]
 
     def predict_training_points(self, coarse_logits, fine_features):
         """(point_logits [N, K, P], point_coords [N, P, 2]) at points sampled for training."""
@@ -117,8 +135,34 @@ class PointRendSeg(nn.Layer):
 
     def predict_both(self, x):
         """Coarse and refined logits, each [N, K, H, W], of images [N, 3, H, W] in one forward pass."""
-        coarse_logits, fine_features = self.segmentor.forward_features(x)
-        return _resize(coarse_logits, x.shape[2:]), self.refine(coarse_logits, fine_features, x.shape[2:])
+        images = _pad_to_multiple(x, self.size_divisor)
+        coarse_logits, fine_features = self.segmentor.forward_features(images)
+        refined = self.refine(coarse_logits, fine_features, images.shape[2:])
+        return _cut(_resize(coarse_logits, images.shape[2:]), images, x), _cut(refined, images, x)
+
+
+def _pad_to_multiple(images, divisor):
+    """Zeros at the right and below, so that height and width are multiples."""
+    if divisor == 1:
+        return images
+    height, width = images.shape[2:]
+    if paddle.in_dynamic_mode() and height % divisor == 0 and width % divisor == 0:
+        return images
+    return F.pad(images, [0, -width % divisor, 0, -height % divisor])
+
+
+def _cut(logits, padded, images):
+    """The part of the padded images' logits that belongs to the images."""
+    return logits if padded is images else logits[:, :, : images.shape[2], : images.shape[3]]
+
+
+@paddle.jit.not_to_static  # there, a size not known yet stays -1 and passes
+def _check_divisible(images, divisor):
+    if any(size > 0 and size % divisor for size in images.shape[2:]):
+        raise ValueError(
+            f"size_divisor is {divisor}, but the training images are {list(images.shape[2:])}; "
+            "crop them to multiples of it"
+        )
 
 
 def _resize(logits, size):

@@ -4,17 +4,21 @@ from paddleseg.cvlibs import manager
 
 from paddle_pointrend.losses import PointSampledCrossEntropyLoss
 from paddle_pointrend.pointrend import PointRendSeg
+from paddle_pointrend.resnet import ResNet
 from paddle_pointrend.semantic_fpn import SemanticFPN
+from paddle_pointrend.transforms import PhotoMetricDistortion, RandomCrop, RandomResize, RGBToBGR
 
 
 def register_components():
-    """Adds models and losses to PaddleSeg's managers; a second call changes nothing.
+    """Adds models, backbones, transforms and losses to PaddleSeg's managers; a second call changes nothing.
 
     Raises:
         RuntimeError: a name that another package has registered for a component of its own.
     """
     for registry, components in (
         (manager.MODELS, (PointRendSeg, SemanticFPN)),
+        (manager.BACKBONES, (ResNet,)),
+        (manager.TRANSFORMS, (PhotoMetricDistortion, RandomCrop, RandomResize, RGBToBGR)),
         (manager.LOSSES, (PointSampledCrossEntropyLoss,)),
     ):
         for component in components:

@@ -4,11 +4,17 @@ Networks" (CVPR 2019). Reference: mmsegmentation's FPN and FPNHead.
 Feature lists run fine -> coarse (P2, P3, ...) throughout.
 """
 
+import functools
 import math
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
+
+_INITS = {
+    "xavier": nn.initializer.XavierUniform,
+    "c2_xavier": functools.partial(nn.initializer.KaimingUniform, negative_slope=1.0, nonlinearity="leaky_relu"),
+}
 
 
 class FPN(nn.Layer):
@@ -18,24 +24,28 @@ class FPN(nn.Layer):
         in_channels: channels of each backbone level, fine -> coarse.
         strides: stride of each level with respect to the image, not decreasing.
         out_channels: channels of every output level.
+        init: how the weights start, "xavier" (Glorot and Bengio 2010, uniform; mmsegmentation) or "c2_xavier"
+            (Caffe2's, uniform within sqrt(3 / fan in); detectron2). Biases start at zero.
 
     Attributes:
-        strides: as given. Weights start as Glorot and Bengio 2010 (uniform), biases at zero.
+        strides: as given.
 
     Raises:
-        ValueError: channels and strides of different lengths, strides that decrease.
+        ValueError: channels and strides of different lengths, strides that decrease, an unknown init.
     """
 
-    def __init__(self, in_channels, strides, *, out_channels=256):
+    def __init__(self, in_channels, strides, *, out_channels=256, init="xavier"):
         super().__init__()
+        if init not in _INITS:
+            raise ValueError(f"init must be one of {', '.join(_INITS)}, got {init!r}")
         if len(in_channels) != len(strides) or not strides:
             raise ValueError(f"one stride is needed for each level, got channels {in_channels} and strides {strides}")
         if list(strides) != sorted(strides):
             raise ValueError(f"levels must run from fine to coarse, got strides {list(strides)}")
         self.strides = list(strides)
-        init = nn.initializer.XavierUniform()
-        self.laterals = nn.LayerList(_conv(channels, out_channels, 1, init) for channels in in_channels)
-        self.outputs = nn.LayerList(_conv(out_channels, out_channels, 3, init) for _ in in_channels)
+        weight_init = _INITS[init]()
+        self.laterals = nn.LayerList(_conv(channels, out_channels, 1, weight_init) for channels in in_channels)
+        self.outputs = nn.LayerList(_conv(out_channels, out_channels, 3, weight_init) for _ in in_channels)
 
     def forward(self, features):
         """
@@ -69,6 +79,7 @@ class SemanticFPN(nn.Layer):
             starts at stride 4 is the paper's P3 to P5: a coarse map at stride 8, and the point head reads P2.
         fpn_channels, head_channels: widths of the pyramid and of the head.
         norm: "BN" or "GN" (32 groups) in the head. On several GPUs PaddleSeg turns BN into SyncBN.
+        fpn_init: how the pyramid's weights start, see FPN.
         predictor_init_std: the classifier starts normal with this deviation.
 
     Raises:
@@ -91,6 +102,7 @@ class SemanticFPN(nn.Layer):
         fpn_channels=256,
         head_channels=128,
         norm="BN",
+        fpn_init="xavier",
         predictor_init_std=0.01,
     ):
         super().__init__()
@@ -110,7 +122,7 @@ class SemanticFPN(nn.Layer):
         self.backbone_indices = list(backbone_indices)
         self.head_levels = head_levels
         strides = [strides[i] for i in backbone_indices]
-        self.fpn = FPN([channels[i] for i in backbone_indices], strides, out_channels=fpn_channels)
+        self.fpn = FPN([channels[i] for i in backbone_indices], strides, out_channels=fpn_channels, init=fpn_init)
         head_strides = [strides[i] for i in head_levels]
         self.head = _SemanticHead(fpn_channels, head_channels, num_classes, head_strides, norm, predictor_init_std)
         self.coarse_stride = min(head_strides)

@@ -47,6 +47,18 @@ def test_equals_the_weighted_mean(num_classes, weighted, dtype):
     assert float(value) == pytest.approx(expected, rel=1e-5)
 
 
+def test_mean_over_ignored_points_too():
+    logits, coords, label, targets = random_case(5)
+    value, gradient = run_loss(PointSampledCrossEntropyLoss(avg_non_ignore=False), logits, coords, label)
+    per_valid, per_valid_gradient = run_loss(PointSampledCrossEntropyLoss(), logits, coords, label)
+    share = (targets != 255).mean()
+    assert 0.5 < share < 0.95
+    assert float(value) == pytest.approx(float(per_valid) * share, rel=1e-5)
+    np.testing.assert_allclose(gradient, per_valid_gradient * share, rtol=1e-4, atol=1e-8)
+    with pytest.raises(ValueError, match="leave one of them out"):
+        PointSampledCrossEntropyLoss(weight=[1.0] * 5, avg_non_ignore=False)
+
+
 def test_gradient_is_the_weighted_difference_to_the_truth():
     logits, coords, label, targets = random_case(5)
     weight = np.array([0.5, 1, 2, 3, 0])

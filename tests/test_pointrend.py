@@ -232,6 +232,28 @@ class TestRefinement:
         np.testing.assert_array_equal(refined.numpy(), model(images)[0].numpy())
         assert np.abs(coarse.numpy() - refined.numpy()).max() > 0.1
 
+    @pytest.mark.parametrize("size", [(45, 66), (64, 70), (40, 64)])
+    def test_size_divisor_pads_with_zeros_and_cuts_the_logits_back(self, size):
+        model = spread_predictor(small_model(4, size_divisor=32))
+        model.eval()
+        images = paddle.randn([2, 3, *size])
+        padded = np.zeros([2, 3, 64, 96 if size[1] > 64 else 64], "float32")
+        padded[:, :, : size[0], : size[1]] = images.numpy()
+        coarse, refined = (
+            logits.numpy()[:, :, : size[0], : size[1]] for logits in model.predict_both(paddle.to_tensor(padded))
+        )
+        for logits, expected in zip(model.predict_both(images), (coarse, refined)):
+            np.testing.assert_array_equal(logits.numpy(), expected)
+        np.testing.assert_array_equal(model(images)[0].numpy(), refined)
+
+    def test_size_divisor_must_divide_training_images(self):
+        model = small_model(4, size_divisor=32)
+        assert list(model(paddle.randn([2, 3, 64, 96]))[0].shape) == [2, 4, 64, 96]
+        with pytest.raises(ValueError, match=r"size_divisor is 32, but the training images are \[64, 97\]; crop"):
+            model(paddle.randn([2, 3, 64, 97]))
+        with pytest.raises(ValueError, match="whole number of at least 1, got 0"):
+            small_model(size_divisor=0)
+
     def test_images_of_a_batch_do_not_see_each_other(self):
         model = spread_predictor(small_model(4))
         model.eval()
@@ -243,10 +265,11 @@ class TestRefinement:
 
 
 class TestStatic:
-    @pytest.mark.parametrize("head_levels", [None, (1, 2, 3)])
-    def test_evaluation_with_dynamic_sizes_equals_eager(self, tmp_path, head_levels):
+    @pytest.mark.parametrize(("head_levels", "size_divisor"), [(None, 1), ((1, 2, 3), 1), (None, 32)])
+    def test_evaluation_with_dynamic_sizes_equals_eager(self, tmp_path, head_levels, size_divisor):
         segmentor = SemanticFPN(4, TinyBackbone(), head_levels=head_levels, fpn_channels=8, head_channels=8)
-        model = spread_predictor(PointRendSeg(segmentor, {"hidden_channels": 8}, num_subdivision_points=200))
+        options = {"num_subdivision_points": 200, "size_divisor": size_divisor}
+        model = spread_predictor(PointRendSeg(segmentor, {"hidden_channels": 8}, **options))
         model.eval()
         # The first map is smaller than the number of points, the others are larger.
         batches = [paddle.randn([n, 3, *size]) for n, size in ((1, (20, 20)), (2, (97, 130)), (3, (64, 64)))]

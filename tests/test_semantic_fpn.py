@@ -84,6 +84,16 @@ class TestFPN:
             assert weight.std() == pytest.approx(limit / 3**0.5, rel=0.02)
             assert (conv.bias.numpy() == 0).all()
 
+    def test_c2_xavier_starts_within_caffe2s_bounds(self):
+        fpn = FPN([64, 512], [4, 8], out_channels=256, init="c2_xavier")
+        for conv, fan_in in ((fpn.laterals[1], 512), (fpn.outputs[0], 9 * 256)):
+            limit = (3 / fan_in) ** 0.5
+            weight = conv.weight.numpy()
+            assert limit * 0.99 < np.abs(weight).max() <= limit
+            assert weight.std() == pytest.approx(limit / 3**0.5, rel=0.02)
+        with pytest.raises(ValueError, match="one of xavier, c2_xavier, got 'zeros'"):
+            FPN([64], [4], init="zeros")
+
     def test_maps_from_coarse_to_fine_are_refused(self):
         fpn = FPN([3, 3, 3, 3], [4, 8, 16, 32])
         maps = [paddle.zeros([1, 3, size, size]) for size in (32, 16, 8, 4)]

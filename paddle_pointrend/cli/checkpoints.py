@@ -4,16 +4,12 @@ import pathlib
 import re
 from urllib.parse import urlparse
 
-import paddle
 from paddleseg.utils import logger, utils
 
-from paddle_pointrend.cli.common import UsageError, one_line
+from paddle_pointrend.checkpoints import UnreadableError, find_misfit, read_state
+from paddle_pointrend.cli.common import UsageError
 
 WEIGHTS, OPTIMIZER = "model.pdparams", "model.pdopt"
-
-
-class UnreadableError(UsageError):
-    """A file of a checkpoint that is missing or half-written, whatever model it is of."""
 
 
 def load_weights(model, path, num_classes=None):
@@ -25,7 +21,8 @@ def load_weights(model, path, num_classes=None):
         num_classes: the model's, for the message when the checkpoint has another number.
 
     Raises:
-        UsageError: no such file, a file that cannot be read, or one whose tensors are not this model's.
+        UnreadableError: no such file, or a file that cannot be read.
+        UsageError: one whose tensors are not this model's.
     """
     if urlparse(path).scheme in ("http", "https"):
         path = utils.download_pretrained_model(path)
@@ -38,45 +35,8 @@ def load_weights(model, path, num_classes=None):
     logger.info(f"Loaded {len(state)} tensors from {file}")
 
 
-def read_state(file):
-    """The dict of tensors in a file that paddle.save wrote; UnreadableError if it is missing or not whole."""
-    if not pathlib.Path(file).is_file():
-        raise UnreadableError(f"{file}: there is no such file")
-    try:
-        state = paddle.load(str(file))
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise UnreadableError(f"{file} cannot be read, it may be half-written: {one_line(error)}") from error
-    if not isinstance(state, dict):
-        raise UnreadableError(f"{file} holds a {type(state).__name__}, expected the tensors of a checkpoint")
-    return state
-
-
-def find_misfit(model, state, num_classes=None):
-    """Why the tensors of a checkpoint cannot be this model's, naming the first few; "" if they can."""
-    wanted = model.state_dict()
-    missing = [key for key in wanted if key not in state]
-    shapes = {
-        key: (list(getattr(state[key], "shape", [])), list(tensor.shape))
-        for key, tensor in wanted.items()
-        if key in state and list(getattr(state[key], "shape", [])) != list(tensor.shape)
-    }
-    extra = [key for key in state if key not in wanted]
-    reasons = []
-    if missing:
-        reasons.append(f"{len(missing)} of {len(wanted)} tensors are missing: {', '.join(missing[:3])}")
-    if extra:  # with all others in place too: the same layers put together in another way
-        reasons.append(f"{len(extra)} tensors are of layers that the model lacks: {', '.join(map(str, extra[:3]))}")
-    if shapes:
-        named = (f"{key} {found} instead of {expected}" for key, (found, expected) in list(shapes.items())[:3])
-        reasons.append(f"{len(shapes)} tensors have another shape: {', '.join(named)}")
-        classes = {found[0] for found, expected in shapes.values() if found and expected[:1] == [num_classes]}
-        if len(classes) == 1 and classes != {num_classes}:
-            reasons.append(f"it was trained for {classes.pop()} classes, the model has {num_classes}")
-    return "; ".join(reasons)
-
-
 def check_resumable(model, folder):
-    """Raises UsageError unless folder is an iter_N whose weights and optimizer load whole and fit."""
+    """Raises UsageError, or UnreadableError, unless folder is an iter_N whose parts load whole and fit."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder")

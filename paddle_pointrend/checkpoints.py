@@ -1,0 +1,104 @@
+"""Files of weights that paddle.save wrote: read whole, compared with a layer, loaded as a start of training."""
+
+import logging
+import pathlib
+from urllib.parse import urlparse
+
+import paddle
+from paddle.utils.download import get_weights_path_from_url
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class CheckpointError(ValueError):
+    """A file of weights that cannot be used; the message says why and what to do."""
+
+
+class UnreadableError(CheckpointError):
+    """A file of weights that is missing or half-written, whatever model it is of."""
+
+
+def read_state(file):
+    """The dict of tensors in a file that paddle.save wrote; UnreadableError if it is missing or not whole."""
+    if not pathlib.Path(file).is_file():
+        raise UnreadableError(f"{file}: there is no such file")
+    try:
+        state = paddle.load(str(file))
+    except Exception as error:  # a damaged pickle can fail in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableError(f"{file} cannot be read, it may be half-written: {reason}") from error
+    if not isinstance(state, dict):
+        raise UnreadableError(f"{file} holds a {type(state).__name__}, expected the tensors of a checkpoint")
+    return state
+
+
+def find_misfit(model, state, num_classes=None):
+    """Why the tensors of a checkpoint cannot be this model's, naming the first few; "" if they can.
+
+    Args:
+        model: the layer.
+        state: name -> tensor or array.
+        num_classes: the model's, for the message when the checkpoint has another number.
+    """
+    missing, extra, shapes = compare_state(model, state)
+    reasons = []
+    if missing:
+        reasons.append(f"{len(missing)} of {len(model.state_dict())} tensors are missing: {', '.join(missing[:3])}")
+    if extra:  # with all others in place too: the same layers put together in another way
+        reasons.append(f"{len(extra)} tensors are of layers that the model lacks: {', '.join(map(str, extra[:3]))}")
+    if shapes:
+        named = (f"{key} {found} instead of {expected}" for key, (found, expected) in list(shapes.items())[:3])
+        reasons.append(f"{len(shapes)} tensors have another shape: {', '.join(named)}")
+        classes = {found[0] for found, expected in shapes.values() if found and expected[:1] == [num_classes]}
+        if len(classes) == 1 and classes != {num_classes}:
+            reasons.append(f"it was trained for {classes.pop()} classes, the model has {num_classes}")
+    return "; ".join(reasons)
+
+
+def compare_state(model, state):
+    """What of a state dict is not the model's.
+
+    Returns:
+        missing: names that only the model has.
+        extra: names that only the state has.
+        shapes: name -> (shape in the state, shape in the model) where they differ.
+    """
+    wanted = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
+    found = {key: list(getattr(tensor, "shape", [])) for key, tensor in state.items()}
+    missing = [key for key in wanted if key not in found]
+    extra = [key for key in found if key not in wanted]
+    both = [key for key in wanted if key in found]
+    return missing, extra, {key: (found[key], wanted[key]) for key in both if found[key] != wanted[key]}
+
+
+def load_pretrained(model, path):
+    """Loads weights to start a training from, all or none.
+
+    One difference is allowed: where the model has another number of classes than the weights, the tensors that
+    depend on it keep their random values, and a warning names them.
+
+    Args:
+        model: the layer.
+        path: a .pdparams file, or a URL of one.
+
+    Raises:
+        CheckpointError: no such file, a file that cannot be read, weights of another network.
+    """
+    file = get_weights_path_from_url(path) if urlparse(path).scheme in ("http", "https") else path
+    state = read_state(file)
+    missing, extra, shapes = compare_state(model, state)
+    differences = {a - b for found, expected in shapes.values() for a, b in zip(found, expected) if a != b}
+    other_ranks = any(len(found) != len(expected) for found, expected in shapes.values())
+    if missing or extra or other_ranks or len(differences) > 1:
+        raise CheckpointError(
+            f"pretrained: {file} does not belong to this {type(model).__name__}: {find_misfit(model, state)}"
+        )
+    if shapes:
+        _LOGGER.warning(
+            "%s was trained for another number of classes (%+d): %s start at random, %d tensors are loaded",
+            file,
+            *differences,
+            ", ".join(shapes),
+            len(state) - len(shapes),
+        )
+    model.set_state_dict({key: tensor for key, tensor in state.items() if key not in shapes})
