@@ -6,12 +6,14 @@ Each command is a file with `add_arguments(parser)` and `run(args) -> exit code`
 import importlib
 import sys
 
+from paddle_pointrend.checkpoints import CheckpointError
 from paddle_pointrend.cli.common import ArgumentParser, UsageError, one_line
 
 COMMANDS = {
     "train": "train a model with PaddleSeg's trainer",
     "val": "measure trained weights, coarse against refined",
     "predict": "segment an image, a folder or a list of images",
+    "convert": "turn a torch checkpoint into weights of a network here",
     "demo": "train, measure and show PointRend on built-in street scenes",
 }
 
@@ -31,7 +33,7 @@ def main(argv=None):
     try:
         args = _parser(name).parse_args(argv or ["--help"])
         return args.run(args)
-    except UsageError as error:
+    except (UsageError, CheckpointError) as error:
         print(f"{' '.join(['paddle-pointrend', name or '']).strip()}: error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

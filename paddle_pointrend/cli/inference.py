@@ -29,7 +29,7 @@ def load_trained_model(args):
     config = load_config(args.config, opts=args.opts)
     if not args.model_path:
         raise UsageError("--model_path is missing: without trained weights the result would be random")
-    _forget_pretrained(config.dic.get("model"))
+    forget_pretrained(config.dic.get("model"))
     builder = SegBuilder(config)
     model = build(builder, args.config, "model")
     load_weights(model, args.model_path, config.dic["model"].get("num_classes"))
@@ -37,12 +37,12 @@ def load_trained_model(args):
     return config, builder, model
 
 
-def _forget_pretrained(model_config):
+def forget_pretrained(model_config):
     """Drops every `pretrained`: they would be read or downloaded only to be overwritten."""
     if isinstance(model_config, dict):
         model_config.pop("pretrained", None)
         for value in model_config.values():
-            _forget_pretrained(value)
+            forget_pretrained(value)
 
 
 def plain_options():

@@ -1,0 +1,92 @@
+"""The official torch checkpoints, and ImageNet backbones, as weights of our networks."""
+
+import numpy as np
+
+from paddle_pointrend.checkpoints import CheckpointError, compare_state
+from paddle_pointrend.convert.checkpoint_files import read_tensors
+from paddle_pointrend.convert.names import rename_key
+from paddle_pointrend.resnet import FrozenBatchNorm2D
+
+__all__ = ["BACKBONE_SOURCES", "SOURCES", "ConversionError", "convert_state", "read_tensors", "rename_key"]
+
+# Whether the strides stand in a block's first 1x1 convolution: no shape shows it.
+SOURCES = {"mmseg": False, "detectron2": True, "torchvision": False, "resnet_v1c": False, "msra": True}
+BACKBONE_SOURCES = ("torchvision", "resnet_v1c", "msra")
+
+
+class ConversionError(CheckpointError):
+    """A checkpoint whose tensors are not the network's; the message names them."""
+
+
+def convert_state(tensors, source, model):
+    """A source's tensors under our names, exactly those of a network.
+
+    Args:
+        tensors: name -> array, as `read_tensors` returns them.
+        source: "mmseg" or "detectron2", whole networks; "torchvision", "resnet_v1c" (mmsegmentation's
+            `open-mmlab://resnet101_v1c`) or "msra" (detectron2's `ImageNetPretrained/MSRA/R-101.pkl`), backbones.
+        model: the network that will load them, a PointRendSeg, or a ResNet for a backbone.
+
+    Returns:
+        name -> array, for `model.set_state_dict`.
+
+    Raises:
+        ConversionError: tensors that are missing, unexpected or of another shape, each named; a network whose
+            strides stand elsewhere than the source's.
+    """
+    if source not in SOURCES:
+        raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+    converted, unexpected = {}, []
+    for key, array in tensors.items():
+        try:
+            new = rename_key(key, source)
+        except KeyError:
+            unexpected.append(key)
+            continue
+        if new is not None:
+            converted[new] = array
+    if source == "msra":
+        converted |= _identity_statistics(converted)
+    missing, extra, shapes = compare_state(model, converted)
+    problems = [
+        _named("missing", missing),
+        _named("unexpected", unexpected + extra),
+        _named("of another shape", [f"{key} {was} instead of {wanted}" for key, (was, wanted) in shapes.items()]),
+    ]
+    if any(problems):
+        raise ConversionError(f"these are not the tensors of this network: {'; '.join(filter(None, problems))}")
+    _check_strides(model, source)
+    return converted
+
+
+def left_out(tensors, source):
+    """Names of the tensors that `convert_state` has no use for."""
+    return [key for key in tensors if rename_key(key, source) is None]
+
+
+def _identity_statistics(converted):
+    """Caffe2's networks have their statistics folded into scale and shift, so that ours do nothing."""
+    scales = {key: array for key, array in converted.items() if array.ndim == 1 and key.endswith(".weight")}
+    statistics = {}
+    for key, scale in scales.items():
+        norm = key.removesuffix("weight")
+        statistics[f"{norm}_mean"] = np.zeros_like(scale)
+        statistics[f"{norm}_variance"] = np.ones_like(scale) - np.float32(FrozenBatchNorm2D.EPSILON)
+    return statistics
+
+
+def _named(what, names, most=10):
+    if not names:
+        return ""
+    shown = ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return f"{len(names)} {what}: {shown}"
+
+
+def _check_strides(model, source):
+    backbone = model.segmentor.backbone if hasattr(model, "segmentor") else model
+    wanted, found = SOURCES[source], getattr(backbone, "stride_in_1x1", None)
+    if found is not None and found != wanted:
+        raise ConversionError(
+            f"networks of {source} need `stride_in_1x1: {str(wanted).lower()}` in the backbone, this one has {found}: "
+            "the tensors would fit, the output would be wrong"
+        )
