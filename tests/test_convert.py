@@ -206,6 +206,13 @@ class TestRefusals:
         with pytest.raises(ConversionError, match="torchvision need `stride_in_1x1: false`"):
             convert_state(tensors, "torchvision", ResNet(50, stride_in_1x1=True))
 
+    def test_backbone_of_another_depth_is_refused(self):
+        with pytest.raises(ConversionError, match=r"missing: layer3\.6\.conv1\.weight"):
+            convert_state(random_tensors("msra"), "msra", ResNet(101, **BACKBONES["msra"]))
+        deeper = random_tensors("msra") | {"res4_6_branch2a_bn_s": np.ones(256, "float32")}
+        with pytest.raises(ConversionError, match="unexpected: res4_6_branch2a_bn_s, layer3.6.bn1._mean"):
+            convert_state(deeper, "msra", ResNet(50, **BACKBONES["msra"]))
+
     def test_unknown_source(self, mmseg_model):
         with pytest.raises(ValueError, match=f"one of {', '.join(SOURCES)}, got 'caffe'"):
             convert_state({}, "caffe", mmseg_model)

@@ -36,7 +36,7 @@ def convert_state(tensors, source, model):
     """
     if source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
-    converted, unexpected = {}, []
+    converted, origins, unexpected = {}, {}, []
     for key, array in tensors.items():
         try:
             new = rename_key(key, source)
@@ -44,17 +44,20 @@ def convert_state(tensors, source, model):
             unexpected.append(key)
             continue
         if new is not None:
-            converted[new] = array
+            converted[new], origins[new] = array, key
     if source == "msra":
         converted |= _identity_statistics(converted)
     missing, extra, shapes = compare_state(model, converted)
     problems = [
         _named("missing", missing),
-        _named("unexpected", unexpected + extra),
+        _named("unexpected", unexpected + [origins.get(key, key) for key in extra]),
         _named("of another shape", [f"{key} {was} instead of {wanted}" for key, (was, wanted) in shapes.items()]),
     ]
     if any(problems):
-        raise ConversionError(f"these are not the tensors of this network: {'; '.join(filter(None, problems))}")
+        raise ConversionError(
+            f"these are not the tensors of this network: {'; '.join(filter(None, problems))}; "
+            "is this checkpoint of that source, depth and number of classes?"
+        )
     _check_strides(model, source)
     return converted
 
@@ -75,7 +78,7 @@ def _identity_statistics(converted):
     return statistics
 
 
-def _named(what, names, most=10):
+def _named(what, names, most=6):
     if not names:
         return ""
     shown = ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
