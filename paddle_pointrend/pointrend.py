@@ -1,5 +1,6 @@
 """PointRendSeg: a coarse segmentor and a point head (sections 3.1 to 3.3 of the paper)."""
 
+import contextlib
 import math
 from numbers import Integral
 
@@ -17,21 +18,27 @@ from paddle_pointrend.points import (
     scatter_paddle,
     select_uncertain_points,
 )
+from paddle_pointrend.taps import Taps
 
 
 class PointRendSeg(nn.Layer):
     """Sharpens a segmentor: predicts again at the points where the coarse logits are unsure.
 
     Args:
-        segmentor: a layer with `forward_features(x) -> (coarse_logits [N, K, h, w], fine_features list of
-            [N, C_i, H_i, W_i], fine -> coarse)` and the attributes `num_classes`, `coarse_stride`,
-            `fine_channels`. SemanticFPN is one.
+        segmentor: any segmentation model: its first output is logits, which it upsamples to the image's size. Or a
+            layer with `forward_features(x) -> (coarse_logits [N, K, h, w], fine_features list of [N, C_i, H_i, W_i],
+            fine -> coarse)` and the attributes `num_classes`, `coarse_stride`, `fine_channels`, as SemanticFPN.
         point_head: a PointHead, or a dict of its options, or None for its defaults.
         num_classes: K; only checked against the segmentor's. PaddleSeg writes it into the model's config.
         num_train_points: points of each image in training.
         oversample_ratio, importance_sample_ratio: see sample_training_points.
-        subdivision_steps: doublings of the map in inference; None for as many as reach the input's size.
+        subdivision_steps: doublings of the map in inference; None for as many as reach the input's size. A coarse map
+            that has that size is not doubled, its points are predicted again once. More steps refine on a grid finer
+            than the input, and the result is brought back to its size.
         num_subdivision_points: points predicted again in each step; a number, or a list of one for each step.
+        taps: for a segmentor without forward_features, {"coarse": PATH, "fine": [PATH, ...]}, sublayers where coarse
+            logits and fine features come out; what is left out is found. See Taps.
+        freeze_segmentor: the segmentor stays as it is, its batch statistics too, and only the point head learns.
         size_divisor: in evaluation images are padded with zeros, at the right and below, to multiples of this, and
             the logits cut back, as detectron2 does (its zeros are the mean colour, put in after normalisation). In
             training the images must be such multiples: crop them so.
@@ -57,47 +64,73 @@ class PointRendSeg(nn.Layer):
         importance_sample_ratio=0.75,
         subdivision_steps=None,
         num_subdivision_points=8192,
+        taps=None,
+        freeze_segmentor=False,
         size_divisor=1,
         pretrained=None,
         in_channels=None,
     ):
         super().__init__()
-        _check_segmentor(segmentor, num_classes, in_channels)
+        source = _source(segmentor, taps)
+        _check_source(source, num_classes, in_channels)
         if point_head is None or isinstance(point_head, dict):
-            point_head = PointHead(sum(segmentor.fine_channels), segmentor.num_classes, **(point_head or {}))
-        _check_point_head(point_head, segmentor)
+            point_head = PointHead(sum(source.fine_channels), source.num_classes, **(point_head or {}))
+        _check_point_head(point_head, source)
         check_sampling_options(num_train_points, oversample_ratio, importance_sample_ratio)
         if not isinstance(size_divisor, Integral) or size_divisor < 1:
             raise ValueError(f"size_divisor must be a whole number of at least 1, got {size_divisor!r}")
         self.segmentor = segmentor
+        self.taps = source if isinstance(source, Taps) else None
         self.point_head = point_head
         self.num_train_points = num_train_points
         self.oversample_ratio = oversample_ratio
         self.importance_sample_ratio = importance_sample_ratio
-        self.num_subdivision_points = _points_of_steps(
-            num_subdivision_points, subdivision_steps, segmentor.coarse_stride
-        )
+        self.doubles = source.coarse_stride > 1 or subdivision_steps is not None
+        self.num_subdivision_points = _points_of_steps(num_subdivision_points, subdivision_steps, source.coarse_stride)
+        self.freeze_segmentor = freeze_segmentor
+        if freeze_segmentor:
+            for parameter in segmentor.parameters():
+                parameter.stop_gradient = True
+            segmentor.eval()
         self.size_divisor = size_divisor
         if pretrained is not None:
             load_pretrained(self, pretrained)
+
+    def train(self):
+        super().train()
+        if self.freeze_segmentor:
+            self.segmentor.eval()
 
     def forward(self, x):
         """Images [N, 3, H, W].
 
         Returns:
-            In training [coarse logits [N, K, H, W], (point_logits [N, K, P], point_coords [N, P, 2])], one
-            entry for each loss type; in evaluation [refined logits [N, K, H, W]].
+            In training the segmentor's outputs at the input's size, [N, K, H, W] each, and (point_logits [N, K, P],
+            point_coords [N, P, 2]) at the end, one entry for each loss type; of a frozen segmentor only the points.
+            In evaluation [refined logits [N, K, H, W]].
         """
         if not self.training:
             images = _pad_to_multiple(x, self.size_divisor)
-            refined = self.refine(*self.segmentor.forward_features(images), images.shape[2:])
-            return [_cut(refined, images, x)]
+            _, coarse_logits, fine_features = self.segment(images)
+            return [_cut(self.refine(coarse_logits, fine_features, images.shape[2:]), images, x)]
         _check_divisible(x, self.size_divisor)
-        coarse_logits, fine_features = self.segmentor.forward_features(x)
-        return [
-            _resize(coarse_logits, x.shape[2:]),
-            self.predict_training_points(coarse_logits, fine_features),
-        ]
+        outputs, coarse_logits, fine_features = self.segment(x)
+        points = self.predict_training_points(coarse_logits, fine_features)
+        return [points] if self.freeze_segmentor else [*outputs, points]
+
+    def segment(self, images):
+        """The segmentor's forward pass.
+
+        Returns:
+            outputs: its outputs at the images' size, the first from the coarse logits, others auxiliary.
+            coarse_logits: [N, K, h, w].
+            fine_features: list of [N, C_i, H_i, W_i].
+        """
+        with paddle.no_grad() if self.freeze_segmentor else contextlib.nullcontext():
+            if self.taps is not None:
+                return self.taps.read(self.segmentor, images)
+            coarse_logits, fine_features = self.segmentor.forward_features(images)
+            return [_resize(coarse_logits, images.shape[2:])], coarse_logits, fine_features
 
     def predict_training_points(self, coarse_logits, fine_features):
         """(point_logits [N, K, P], point_coords [N, P, 2]) at points sampled for training."""
@@ -121,12 +154,14 @@ class PointRendSeg(nn.Layer):
     def subdivide(self, logits, coarse_logits, fine_features, num_points):
         """One step: the map doubled, its most uncertain points predicted again.
 
-        The point head reads the first, coarse logits in every step, as both references do.
+        The point head reads the first, coarse logits in every step, as both references do. A map that has the image's
+        size already (`doubles` is False) keeps it.
 
         Returns:
             logits [N, K, 2h, 2w] and the points' coords [N, P, 2].
         """
-        logits = F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
+        if self.doubles:
+            logits = F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
         indices, coords = select_uncertain_points(calculate_uncertainty(logits), num_points)
         point_logits = self.predict_points(coarse_logits, fine_features, coords)
         index = indices.unsqueeze(1).expand(point_logits.shape)
@@ -136,9 +171,9 @@ class PointRendSeg(nn.Layer):
     def predict_both(self, x):
         """Coarse and refined logits, each [N, K, H, W], of images [N, 3, H, W] in one forward pass."""
         images = _pad_to_multiple(x, self.size_divisor)
-        coarse_logits, fine_features = self.segmentor.forward_features(images)
+        outputs, coarse_logits, fine_features = self.segment(images)
         refined = self.refine(coarse_logits, fine_features, images.shape[2:])
-        return _cut(_resize(coarse_logits, images.shape[2:]), images, x), _cut(refined, images, x)
+        return _cut(outputs[0], images, x), _cut(refined, images, x)
 
 
 def _pad_to_multiple(images, divisor):
@@ -175,7 +210,9 @@ def _resize(logits, size):
 def _points_of_steps(num_points, steps, coarse_stride):
     """A list of the points that each subdivision step predicts."""
     if steps is None:
-        steps = len(num_points) if isinstance(num_points, (list, tuple)) else math.ceil(math.log2(coarse_stride))
+        steps = (
+            len(num_points) if isinstance(num_points, (list, tuple)) else max(1, math.ceil(math.log2(coarse_stride)))
+        )
     if steps < 0:
         raise ValueError(f"subdivision_steps must be at least 0, got {steps}")
     points = list(num_points) if isinstance(num_points, (list, tuple)) else [num_points] * steps
@@ -187,33 +224,47 @@ def _points_of_steps(num_points, steps, coarse_stride):
     return points
 
 
-def _check_point_head(point_head, segmentor):
-    if point_head.num_classes != segmentor.num_classes:
+def _check_point_head(point_head, source):
+    if point_head.num_classes != source.num_classes:
         raise ValueError(
-            f"the point head predicts {point_head.num_classes} classes, the segmentor {segmentor.num_classes}"
+            f"the point head predicts {point_head.num_classes} classes, the segmentor {source.num_classes}"
         )
-    if point_head.in_channels != sum(segmentor.fine_channels):
+    if point_head.in_channels != sum(source.fine_channels):
         raise ValueError(
             f"the point head takes {point_head.in_channels} channels, the segmentor's fine features have "
-            f"{segmentor.fine_channels}; build it with in_channels={sum(segmentor.fine_channels)}"
+            f"{source.fine_channels}; build it with in_channels={sum(source.fine_channels)}"
         )
 
 
-def _check_segmentor(segmentor, num_classes, in_channels):
-    needed = ("forward_features", "num_classes", "coarse_stride", "fine_channels")
-    missing = [name for name in needed if not hasattr(segmentor, name)]
+def _source(segmentor, taps):
+    """What says where coarse logits and fine features of a segmentor come from: itself, or its Taps."""
+    if hasattr(segmentor, "forward_features"):
+        if taps is not None:
+            raise ValueError(
+                f"taps are for models of others, {type(segmentor).__name__} has forward_features; leave them out"
+            )
+        return segmentor
+    taps = {} if taps is None else taps
+    unknown = set(taps) - {"coarse", "fine"}
+    if unknown:
+        raise ValueError(f"taps takes coarse and fine, got {', '.join(sorted(unknown))}")
+    return Taps(segmentor, **taps)
+
+
+def _check_source(source, num_classes, in_channels):
+    needed = ("num_classes", "coarse_stride", "fine_channels")
+    missing = [name for name in needed if not hasattr(source, name)]
     if missing:
         raise ValueError(
-            f"segmentor {type(segmentor).__name__} lacks {', '.join(missing)}; use SemanticFPN, or a layer "
-            "that has forward_features(x) -> (coarse_logits, [fine features]) and these attributes"
+            f"segmentor {type(source).__name__} has forward_features(x), but lacks the attributes {', '.join(missing)}"
         )
-    if num_classes is not None and num_classes != segmentor.num_classes:
+    if num_classes is not None and num_classes != source.num_classes:
         raise ValueError(
-            f"num_classes is {num_classes} for PointRendSeg and {segmentor.num_classes} for its segmentor; "
+            f"num_classes is {num_classes} for PointRendSeg and {source.num_classes} for its segmentor; "
             "set both to the dataset's"
         )
-    if in_channels is not None and getattr(segmentor, "in_channels", in_channels) != in_channels:
+    if in_channels is not None and getattr(source, "in_channels", in_channels) != in_channels:
         raise ValueError(
-            f"the images have {in_channels} channels, the segmentor takes {segmentor.in_channels}; "
+            f"the images have {in_channels} channels, the segmentor takes {source.in_channels}; "
             f"set in_channels: {in_channels} in segmentor.backbone"
         )
