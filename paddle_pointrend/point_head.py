@@ -1,5 +1,6 @@
 """The point head: a small MLP that predicts again at points (section 3.3 of the paper)."""
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -17,9 +18,11 @@ class PointHead(nn.Layer):
             False before the first only (the authors' semantic segmentation head in detectron2).
         predictor_init_std: the last layer starts normal with this deviation; the references use 0.01
             (mmsegmentation) and 0.001 (detectron2).
+        start_from_coarse: the last layer starts with the coarse logits as its own, so that the head begins with the
+            prediction it is to mend: for a segmentor that is trained already. Needs coarse_in_every_layer.
 
     Raises:
-        ValueError: a size below 1.
+        ValueError: a size below 1, start_from_coarse without coarse_in_every_layer.
 
     Hidden layers start as He et al. 2015 (normal, fan out), biases at zero, as in both references.
     """
@@ -33,6 +36,7 @@ class PointHead(nn.Layer):
         num_layers=3,
         coarse_in_every_layer=True,
         predictor_init_std=0.01,
+        start_from_coarse=False,
     ):
         super().__init__()
         sizes = {"in_channels": in_channels, "num_classes": num_classes}
@@ -49,6 +53,12 @@ class PointHead(nn.Layer):
         hidden_init = nn.initializer.Normal(0.0, (2.0 / hidden_channels) ** 0.5)
         self.layers = nn.LayerList(_pointwise(width, hidden_channels, hidden_init) for width in widths[:-1])
         self.predictor = _pointwise(widths[-1], num_classes, nn.initializer.Normal(0.0, predictor_init_std))
+        if start_from_coarse:
+            if not coarse_in_every_layer:
+                raise ValueError("start_from_coarse needs coarse_in_every_layer, or the last layer does not see them")
+            weight = self.predictor.weight.numpy()
+            weight[:, hidden_channels:, 0] = np.eye(num_classes)
+            self.predictor.weight.set_value(weight)
 
     def forward(self, fine_features, coarse_logits):
         """

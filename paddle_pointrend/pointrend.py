@@ -96,10 +96,11 @@ class PointRendSeg(nn.Layer):
         if pretrained is not None:
             load_pretrained(self, pretrained)
 
-    def train(self):
-        super().train()
+    def train(self, mode=True):
+        super().train(mode)
         if self.freeze_segmentor:
             self.segmentor.eval()
+        return self
 
     def forward(self, x):
         """Images [N, 3, H, W].
@@ -126,6 +127,8 @@ class PointRendSeg(nn.Layer):
             coarse_logits: [N, K, h, w].
             fine_features: list of [N, C_i, H_i, W_i].
         """
+        if self.freeze_segmentor and self.segmentor.training:
+            self.segmentor.eval()  # a layer around this one switches all layers inside, without asking them
         with paddle.no_grad() if self.freeze_segmentor else contextlib.nullcontext():
             if self.taps is not None:
                 return self.taps.read(self.segmentor, images)
@@ -173,7 +176,8 @@ class PointRendSeg(nn.Layer):
         images = _pad_to_multiple(x, self.size_divisor)
         outputs, coarse_logits, fine_features = self.segment(images)
         refined = self.refine(coarse_logits, fine_features, images.shape[2:])
-        return _cut(outputs[0], images, x), _cut(refined, images, x)
+        coarse = _resize(outputs[0], images.shape[2:])  # some models return a little more than the image
+        return _cut(coarse, images, x), _cut(refined, images, x)
 
 
 def _pad_to_multiple(images, divisor):
@@ -245,9 +249,9 @@ def _source(segmentor, taps):
             )
         return segmentor
     taps = {} if taps is None else taps
-    unknown = set(taps) - {"coarse", "fine"}
+    unknown = sorted(map(str, set(taps) - {"coarse", "fine"})) if isinstance(taps, dict) else [repr(taps)]
     if unknown:
-        raise ValueError(f"taps takes coarse and fine, got {', '.join(sorted(unknown))}")
+        raise ValueError(f"taps takes coarse: PATH and fine: [PATH, ...], got {', '.join(unknown)}")
     return Taps(segmentor, **taps)
 
 

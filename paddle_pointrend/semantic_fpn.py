@@ -11,6 +11,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddle_pointrend.checkpoints import load_pretrained
+
 _INITS = {
     "xavier": nn.initializer.XavierUniform,
     "c2_xavier": functools.partial(nn.initializer.KaimingUniform, negative_slope=1.0, nonlinearity="leaky_relu"),
@@ -81,8 +83,10 @@ class SemanticFPN(nn.Layer):
         norm: "BN" or "GN" (32 groups) in the head. On several GPUs PaddleSeg turns BN into SyncBN.
         fpn_init: how the pyramid's weights start, see FPN.
         predictor_init_std: the classifier starts normal with this deviation.
+        pretrained: a file of weights of the whole model, a path or a URL; see load_pretrained.
 
     Raises:
+        CheckpointError: pretrained weights that cannot be read or are not this model's.
         ValueError: fewer than one class, maps or levels that do not exist or do not run from fine to coarse, an unknown
             norm, a backbone whose maps do not divide the image.
 
@@ -104,6 +108,7 @@ class SemanticFPN(nn.Layer):
         norm="BN",
         fpn_init="xavier",
         predictor_init_std=0.01,
+        pretrained=None,
     ):
         super().__init__()
         if num_classes < 1:
@@ -128,6 +133,8 @@ class SemanticFPN(nn.Layer):
         self.coarse_stride = min(head_strides)
         self.fine_channels = [fpn_channels]
         self.fine_strides = [strides[0]]
+        if pretrained is not None:
+            load_pretrained(self, pretrained)
 
     def forward_features(self, x):
         """Coarse logits [N, K, h, w] and the fine features, a list of one: P2 [N, fpn_channels, H', W']."""

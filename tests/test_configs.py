@@ -1,19 +1,23 @@
-"""Every config is parsed and its network built (without the pretrained backbone, which would be downloaded)."""
+"""Every config is parsed and its network built (without pretrained weights, which would be downloaded)."""
 
 import inspect
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import paddle
 import pytest
+import yaml
 from paddle import nn
 from paddleseg.cvlibs import Config, SegBuilder
+from PIL import Image
 
 from paddle_pointrend import PointRendSeg
+from paddle_pointrend.cli import main
 from paddle_pointrend.cli.datasets import check_files, check_samples
 from paddle_pointrend.cli.evaluation import evaluate_predictions
-from paddle_pointrend.cli.inference import plain_options
+from paddle_pointrend.cli.inference import forget_pretrained, plain_options
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(ROOT.glob("configs/[!_]*/*.yml"))
@@ -27,14 +31,13 @@ MMSEG = {
 
 def _build(path):
     config = Config(str(path))
-    model = config.dic["model"]
-    model.get("segmentor", model)["backbone"].pop("pretrained", None)
+    forget_pretrained(config.dic["model"])
     return config, SegBuilder(config)
 
 
 def test_there_are_configs_for_each_dataset():
     folders = {path.parent.name for path in CONFIGS}
-    assert {"ade20k", "camvid", "cityscapes", "scenes"} <= folders
+    assert {"ade20k", "camvid", "cityscapes", "scenes", "voc12"} <= folders
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -46,8 +49,9 @@ def test_config_builds_a_network_with_one_loss_for_each_training_output(path):
     outputs = model(image)
     assert len(outputs) == len(builder.loss["types"]) == len(config.loss_cfg["coef"])
     model.eval()
-    num_classes = config.model_cfg["num_classes"]
-    assert [list(logits.shape) for logits in model(image)] == [[2, num_classes, 64, 96]]
+    outputs = model(image)
+    assert list(outputs[0].shape) == [2, config.model_cfg["num_classes"], 64, 96]
+    assert len(outputs) == 1 or not isinstance(model, PointRendSeg)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -74,6 +78,39 @@ def test_cityscapes_configs_hold_the_recipe_of_the_reproduction(prefix, depth):
     backbone = config.model_cfg.get("segmentor", config.model_cfg)["backbone"]
     assert (backbone["type"], backbone["output_stride"]) == (f"ResNet{depth}_vd", 8)
     assert "ssld" in backbone["pretrained"]
+
+
+@pytest.mark.parametrize(
+    ("name", "coarse_stride", "fine_channels"),
+    [
+        ("cityscapes/pointrend_deeplabv3_resnet101_os16_1024x512_80k", 16, 256),
+        ("cityscapes/pointrend_unet_1024x512_160k", 1, 64),
+        ("voc12/pointrend_pspnet_resnet50_os8_voc12", 8, 256),
+    ],
+)
+def test_hosts_make_coarse_maps_of_the_stride_in_their_name_and_fine_ones_of_stride_4(
+    name, coarse_stride, fine_channels
+):
+    """res2 of the ResNets, as the paper's second network reads it."""
+    taps = _build(ROOT / f"configs/{name}.yml")[1].model.taps
+    assert (taps.coarse_stride, taps.fine_channels) == (coarse_stride, [fine_channels])
+    assert taps.fine_strides == [min(4, coarse_stride)]
+
+
+FROZEN = sorted(path.stem for path in ROOT.glob("configs/camvid/*_frozen.yml"))
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_frozen_configs_are_what_attach_writes(name, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    base, output = name.removeprefix("pointrend_").removesuffix("_frozen"), f"configs/camvid/{name}.yml"
+    config, weights = f"configs/camvid/{base}.yml", f"output/{base}/iter_600/model.pdparams"
+    paddle.save(SegBuilder(Config(config)).model.state_dict(), weights)
+    written = yaml.safe_load(Path(output).read_text())
+    iters = str(written["iters"])
+    assert main(["attach", "--config", config, "--model_path", weights, "--iters", iters, output]) == 0
+    assert yaml.safe_load(Path(output).read_text()) == written
 
 
 @pytest.mark.parametrize("stride", [4, 8])
@@ -274,10 +311,16 @@ def test_mmseg_schedule_equals_mmengines(mmseg_config, dataset):
 
 
 class _ThirdClass(nn.Layer):
-    """Predicts class 3 everywhere, on a map smaller than the image."""
+    """Predicts class 3 everywhere, on a map of a size."""
+
+    def __init__(self, num_classes, size):
+        super().__init__()
+        self.num_classes, self.size = num_classes, size
 
     def forward(self, x):
-        return [nn.functional.one_hot(paddle.full([1, 8, 8], 3, "int64"), 150).transpose([0, 3, 1, 2])]
+        return [
+            nn.functional.one_hot(paddle.full([1, *self.size], 3, "int64"), self.num_classes).transpose([0, 3, 1, 2])
+        ]
 
 
 @pytest.fixture
@@ -317,5 +360,31 @@ def test_ade20k_is_measured_at_the_images_own_size(ade20k_builder):
     check_samples(dataset, "val_dataset")
     assert dataset[0]["img"].shape == (3, 512, 683)
     assert dataset[0]["label"].shape == (1, 150, 200)
-    result = evaluate_predictions(_ThirdClass(), dataset, plain_options(), progress=False)
+    result = evaluate_predictions(_ThirdClass(150, (8, 8)), dataset, plain_options(), progress=False)
     assert result["prediction"]["class_iou"][3] == pytest.approx(1 / 150)
+
+
+def test_voc12_is_read_and_measured_at_the_images_own_size(tmp_path):
+    folder = tmp_path / "VOC2012"
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (folder / name).mkdir(parents=True)
+    label = np.repeat(np.arange(21, dtype="uint8"), 10)[:, None].repeat(200, axis=1)
+    label[:, :20] = 255
+    for part in ("train", "val"):
+        (folder / f"ImageSets/Segmentation/{part}.txt").write_text(f"{part}0\n{part}1\n")
+        for i in range(2):
+            cv2.imwrite(str(folder / f"JPEGImages/{part}{i}.jpg"), np.random.randint(0, 256, (210, 200, 3), "uint8"))
+            picture = Image.fromarray(label, "P")  # the labels have a palette
+            picture.putpalette(list(range(256)) * 3)
+            picture.save(folder / f"SegmentationClass/{part}{i}.png")
+    roots = [f"{part}_dataset.dataset_root={tmp_path}" for part in ("train", "val")]
+    path = ROOT / "configs/voc12/pointrend_pspnet_resnet50_os8_voc12.yml"
+    config = Config(str(path), opts=roots)
+    builder = SegBuilder(config)
+    for name in ("train_dataset", "val_dataset"):
+        check_files(getattr(builder, name), name)
+        check_samples(getattr(builder, name), name)
+    assert builder.train_dataset[0]["img"].shape == (3, 512, 512)
+    result = evaluate_predictions(_ThirdClass(21, (512, 512)), builder.val_dataset, plain_options(), progress=False)
+    assert result["prediction"]["class_iou"][3] == pytest.approx(1 / 21)
+    assert len(config.dic["class_names"]) == builder.val_dataset.num_classes == 21

@@ -64,6 +64,17 @@ def non_negative_int(text):
     return _int_between(text, 0)
 
 
+def positive_float(text):
+    """An argparse type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from error
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return value
+
+
 def random_seed(text):
     """An argparse type: an integer that Python, NumPy and Paddle all take as a seed, and that plus a rank too."""
     return _int_between(text, 0, 2**31 - 1)
