@@ -210,7 +210,7 @@ class TestRefusals:
         with pytest.raises(ConversionError, match=r"missing: layer3\.6\.conv1\.weight"):
             convert_state(random_tensors("msra"), "msra", ResNet(101, **BACKBONES["msra"]))
         deeper = random_tensors("msra") | {"res4_6_branch2a_bn_s": np.ones(256, "float32")}
-        with pytest.raises(ConversionError, match="unexpected: res4_6_branch2a_bn_s, layer3.6.bn1._mean"):
+        with pytest.raises(ConversionError, match=r"unexpected: res4_6_branch2a_bn_s, layer3\.6\.bn1\._mean"):
             convert_state(deeper, "msra", ResNet(50, **BACKBONES["msra"]))
 
     def test_unknown_source(self, mmseg_model):

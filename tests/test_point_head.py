@@ -65,3 +65,11 @@ def test_sizes_below_1_are_refused(name):
     sizes = {"in_channels": 4, "num_classes": 3, name: 0}
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         PointHead(**sizes)
+
+
+def test_start_from_coarse_begins_with_the_coarse_logits():
+    fine, coarse = paddle.randn([2, 6, 11]), paddle.randn([2, 4, 11])
+    head = PointHead(6, 4, hidden_channels=8, predictor_init_std=0.0, start_from_coarse=True)
+    np.testing.assert_allclose(head(fine, coarse).numpy(), coarse.numpy(), atol=1e-6)
+    with pytest.raises(ValueError, match="needs coarse_in_every_layer"):
+        PointHead(6, 4, coarse_in_every_layer=False, start_from_coarse=True)
