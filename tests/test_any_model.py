@@ -20,8 +20,12 @@ from paddleseg.cvlibs import Config, SegBuilder
 from paddle_pointrend import PointRendSeg
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs" / "models.md"
-# The models that are traced in the default run: every kind of coarse map, fine map and outputs. The others: -m slow.
-STATIC = ("DeepLabV3P", "PSPNet", "UNet", "STDCSeg", "SegFormer", "DDRNet_23", "KNet", "BiseNetV1", "PPHumanSegLite")
+# The models people ask for, and those of them that are also traced, run by default; all others with -m slow.
+ALWAYS = (
+    *("FCN", "UNet", "PSPNet", "DeepLabV3", "DeepLabV3P", "GloRe", "GINet", "OCRNet", "UPerNet", "SegFormer"),
+    *("PPLiteSeg", "BiSeNetV2", "STDCSeg", "DANet", "CCNet", "DDRNet_23"),
+)
+STATIC = ("DeepLabV3P", "PSPNet", "UNet", "STDCSeg", "SegFormer", "DDRNet_23")
 
 CONFIG = """\
 batch_size: 1
@@ -49,11 +53,8 @@ def build(folder, host):
     return SegBuilder(Config(str(path))).model
 
 
-HEAVY = ("U2Net", "UNet3Plus")  # as U2Netp and UNet, ten times slower
-
-
 @pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in HOSTS]
+    scope="module", params=[pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in HOSTS]
 )
 def case(request, tmp_path_factory):
     """One host: .name, .host (the row of the table), .model (built once, for all tests of this host)."""
