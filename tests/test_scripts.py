@@ -2,13 +2,18 @@
 
 import importlib.util
 import json
+import re
 import sys
 import types
 from pathlib import Path
 
 import cv2
 import numpy as np
+import paddle
 import pytest
+from paddleseg.cvlibs import Config, SegBuilder
+
+import paddle_pointrend  # noqa: F401
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -112,3 +117,14 @@ def test_results_table_has_a_dash_for_what_was_not_measured(tmp_path, capsys):
     _load("results_table").main([str(path) for path in files])
     row = capsys.readouterr().out.splitlines()[2]
     assert row == "| net | prediction | - | 50.00, 50.00: **50.00** | -, 50.00: **50.00** |"
+
+
+def test_refinement_latency_prints_medians_and_ratio(pointrend_config, tmp_path, capsys):
+    model = SegBuilder(Config(str(pointrend_config))).model
+    paddle.save(model.state_dict(), str(tmp_path / "model.pdparams"))
+    arguments = ["--config", str(pointrend_config), "--model_path", str(tmp_path / "model.pdparams")]
+    _load("refinement_latency").main([*arguments, "--size", "64", "96", "--rounds", "3"])
+    printed = capsys.readouterr().out
+    assert "64x96, 3 rounds, cpu" in printed
+    median = float(re.search(r"ratio: +([\d.]+) \(", printed)[1])
+    assert median > 0
