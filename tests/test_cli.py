@@ -116,6 +116,12 @@ def test_seed_repeats_training_exactly(pointrend_config, tmp_path, capsys):
     assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def test_refuses_training_images_that_size_divisor_does_not_divide(pointrend_config, capsys):
+    arguments = ["--config", pointrend_config, "--save_dir", pointrend_config.parent / "output"]
+    assert run("train", *arguments, "--opts", "model.size_divisor=48") == 2
+    assert "size_divisor is 48, but the training images are [64, 64]; crop them" in error_line(capsys)
+
+
 def test_refuses_loss_types_that_do_not_match_the_outputs(pointrend_config, capsys):
     text = pointrend_config.read_text()
     text = text.replace("    - type: PointSampledCrossEntropyLoss\n", "").replace("[1, 1]", "[1]")

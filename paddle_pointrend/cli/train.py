@@ -89,8 +89,8 @@ def run(args):
             return 0
         try:
             _train(args, config, model, resume_model, train_dataset, val_dataset, optimizer, losses)
-        except RuntimeError as error:
-            if "length of logits_list" not in str(error):
+        except (RuntimeError, ValueError) as error:
+            if not any(known in str(error) for known in ("length of logits_list", "size_divisor is")):
                 raise
             raise UsageError(f"--config {args.config}: {error}") from error
     _say_what_next(args, pathlib.Path(args.save_dir) / f"iter_{config.iters}")
