@@ -12,6 +12,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from paddle_pointrend.checkpoints import load_pretrained
+from paddle_pointrend.taps import image_channels
 
 _INITS = {
     "xavier": nn.initializer.XavierUniform,
@@ -122,7 +123,7 @@ class SemanticFPN(nn.Layer):
         if head_levels != sorted(set(head_levels)):
             raise ValueError(f"head_levels must run from fine to coarse, each level once, got {head_levels}")
         self.num_classes = num_classes
-        self.in_channels = _image_channels(backbone)
+        self.in_channels = image_channels(backbone)
         self.backbone = backbone
         self.backbone_indices = list(backbone_indices)
         self.head_levels = head_levels
@@ -224,18 +225,13 @@ def measure_backbone(backbone, image_size=128):
     """
     was_training = backbone.training
     backbone.eval()
-    maps = backbone(paddle.zeros([1, _image_channels(backbone), image_size, image_size]))
+    maps = backbone(paddle.zeros([1, image_channels(backbone), image_size, image_size]))
     if was_training:
         backbone.train()
     sizes = [m.shape[2] for m in maps]
     if any(image_size % size for size in sizes):
         raise ValueError(f"the backbone's maps must divide a {image_size} pixel image, got sizes {sizes}")
     return [m.shape[1] for m in maps], [image_size // size for size in sizes]
-
-
-def _image_channels(backbone):
-    """What its first convolution takes."""
-    return next(weight for weight in backbone.parameters() if weight.ndim == 4).shape[1]
 
 
 @paddle.jit.not_to_static  # there, a size not known yet stays -1 and passes

@@ -185,7 +185,7 @@ def _measure(model):
 
 def _run_any(model):
     """_run on images of 3 channels, or else of as many as the first convolution takes."""
-    for in_channels in dict.fromkeys([3, _image_channels(model)]):
+    for in_channels in dict.fromkeys([3, image_channels(model)]):
         try:
             return in_channels, *_run(model, in_channels)
         except Exception as error:  # whatever a model of others raises
@@ -345,7 +345,7 @@ def _noise(shape):
     return np.random.RandomState(0).standard_normal(shape).astype("float32")
 
 
-def _image_channels(model):
+def image_channels(model):
     """What its first convolution takes; 3 where there is none."""
     first = next((layer for layer in model.sublayers() if isinstance(layer, nn.Conv2D)), None)
     return 3 if first is None else first.weight.shape[1] * first._groups

@@ -313,11 +313,8 @@ def _array(tensor):
 
 
 def _mmseg_with_config(name):
-    """The imported package and its own config, in full. mmcv-lite lacks the compiled module that mmcv.ops imports."""
-    if importlib.util.find_spec("mmcv._ext") is None:
-        import mmcv
-
-        mmcv.ops = sys.modules["mmcv.ops"] = _point_operations()
+    """The imported package and its own config, in full."""
+    replace_compiled_operations()
     import mmseg
     import mmseg.models
     from mmengine.config import Config
@@ -326,6 +323,14 @@ def _mmseg_with_config(name):
     register_all_modules()
     folder = pathlib.Path(mmseg.__file__).parent / ".mim" / "configs" / "point_rend"
     return mmseg, Config.fromfile(folder / MMSEG_CONFIGS[name])
+
+
+def replace_compiled_operations():
+    """To be called before mmseg is imported: mmcv-lite lacks the compiled module that mmcv.ops imports."""
+    if importlib.util.find_spec("mmcv._ext") is None and not isinstance(sys.modules.get("mmcv.ops"), _Placeholder):
+        import mmcv
+
+        mmcv.ops = sys.modules["mmcv.ops"] = _point_operations()
 
 
 def _point_operations():

@@ -135,8 +135,9 @@ def test_aligned_points_are_those_of_both_sides():
 class _TorchComparison:
     """The bounds of docs/parity.md, on a pair that the subclass builds."""
 
-    shapes = ((1, 333, 517),)
+    shapes = ((1, 512, 1024), (1, 333, 517), (2, 256, 512))
     trained = (2, 128, 256)
+    trained_on_the_way = (2, 64, 128)
 
     def test_evaluation(self, compare, pair):
         pair.renew()
@@ -170,32 +171,26 @@ def compare():
     return compare_torch
 
 
-@pytest.mark.torch
-class TestMMSegR50(_TorchComparison):
-    trained_on_the_way = (2, 64, 128)
-
+class _MMSegComparison(_TorchComparison):
     @pytest.fixture(scope="class")
     def pair(self, compare):
         pytest.importorskip("mmseg")
-        return compare.build_pair("mmseg", CONFIGS / NETWORKS["mmseg_r50"])
+        return compare.build_pair("mmseg", CONFIGS / NETWORKS[self.network])
 
 
 @pytest.mark.torch
-class TestMMSegR101(_TorchComparison):
-    shapes = ((1, 512, 1024), (1, 333, 517), (2, 256, 512))
-    trained_on_the_way = (2, 64, 128)
+class TestMMSegR50(_MMSegComparison):
+    network = "mmseg_r50"
+    shapes = ((1, 333, 517),)
 
-    @pytest.fixture(scope="class")
-    def pair(self, compare):
-        pytest.importorskip("mmseg")
-        return compare.build_pair("mmseg", CONFIGS / NETWORKS["mmseg_r101"])
+
+@pytest.mark.torch
+class TestMMSegR101(_MMSegComparison):
+    network = "mmseg_r101"
 
 
 @pytest.mark.torch
 class TestDetectron2(_TorchComparison):
-    shapes = ((1, 512, 1024), (1, 333, 517), (2, 256, 512))
-    trained_on_the_way = (2, 64, 128)
-
     @pytest.fixture(scope="class")
     def pair(self, compare):
         if "DETECTRON2" not in os.environ:

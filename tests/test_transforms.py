@@ -1,10 +1,9 @@
 import random
-import sys
-import types
 
 import numpy as np
 import paddle
 import pytest
+import torch_references
 from paddleseg.cvlibs import manager
 from paddleseg.transforms import Compose, Normalize, Padding, RandomHorizontalFlip
 
@@ -42,26 +41,20 @@ def assert_same(ours, theirs):
     np.testing.assert_array_equal(ours["label"], theirs["gt_seg_map"])
 
 
-class _Operations(types.ModuleType):
-    """In the place of mmcv.ops: mmcv-lite lacks the compiled operations, whose names mmsegmentation imports."""
-
-    @staticmethod
-    def point_sample(features, points, align_corners=False, **kwargs):
-        from torch.nn.functional import grid_sample
-
-        return grid_sample(features, 2 * points.unsqueeze(2) - 1, align_corners=align_corners, **kwargs).squeeze(3)
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return type(name, (), {})
+def assert_same_draws(ours, theirs, samples):
+    """Both sides' transforms of each sample, from the same random state."""
+    for seed, data in enumerate(samples):
+        np.random.seed(seed)
+        expected = theirs(as_mmseg(data))
+        np.random.seed(seed)
+        assert_same(ours(data), expected)
 
 
 @pytest.fixture
 def mmseg():
     """mmsegmentation's transforms; its resize is mmcv's."""
     pytest.importorskip("mmseg")
-    sys.modules.setdefault("mmcv.ops", _Operations("mmcv.ops"))
+    torch_references.replace_compiled_operations()
     from mmcv.transforms import RandomResize, Resize
     from mmseg.datasets.transforms import PhotoMetricDistortion, RandomCrop
 
@@ -137,12 +130,7 @@ class TestRandomResize:
             RandomResize([160, 64], [0.5, 2.0]),
             mmseg["RandomResize"]((160, 64), (0.5, 2.0), keep_ratio=True),
         )
-        for seed in range(50):
-            data = sample(*size, seed=seed)
-            np.random.seed(seed)
-            expected = theirs(as_mmseg(data))
-            np.random.seed(seed)
-            assert_same(ours(data), expected)
+        assert_same_draws(ours, theirs, (sample(*size, seed=seed) for seed in range(50)))
 
     @pytest.mark.torch
     @pytest.mark.parametrize("size", [(60, 90), (90, 60), (33, 200), (375, 500), (512, 683)])
@@ -218,12 +206,7 @@ class TestRandomCrop:
     def test_equals_mmsegmentation(self, mmseg, crop_size, category_max_ratio):
         ours = RandomCrop(crop_size, category_max_ratio)
         theirs = mmseg["RandomCrop"](tuple(reversed(crop_size)), category_max_ratio)
-        for seed in range(50):
-            data = sample(classes=2 + seed % 3, seed=seed)
-            np.random.seed(seed)
-            expected = theirs(as_mmseg(data))
-            np.random.seed(seed)
-            assert_same(ours(data), expected)
+        assert_same_draws(ours, theirs, (sample(classes=2 + seed % 3, seed=seed) for seed in range(50)))
 
 
 class TestPhotoMetricDistortion:
@@ -292,12 +275,7 @@ class TestPhotoMetricDistortion:
     @pytest.mark.torch
     def test_equals_mmsegmentation(self, mmseg):
         ours, theirs = PhotoMetricDistortion(), mmseg["PhotoMetricDistortion"]()
-        for seed in range(300):
-            data = sample(30, 40, seed=seed)
-            np.random.seed(seed)
-            expected = theirs(as_mmseg(data))
-            np.random.seed(seed)
-            assert_same(ours(data), expected)
+        assert_same_draws(ours, theirs, (sample(30, 40, seed=seed) for seed in range(300)))
 
 
 class TestRGBToBGR:
