@@ -1,9 +1,9 @@
 """What PaddleSeg 2.8.0 needs to train and evaluate on Paddle 3, mended from outside.
 
 PaddleSeg 2.8.0 was written for Paddle 2, where the sum of a tensor had shape [1] and tensors of two types
-could be multiplied. In Paddle 3 the sum has shape [], and float times integer is a TypeError. Each mend here
-answers one such failure and is made only where the installed PaddleSeg shows it: its develop branch is left
-as it is.
+could be multiplied. In Paddle 3 the sum has shape [], float times integer is a TypeError, and the old profiler
+is gone. Each mend here answers one such failure and is made only where the installed PaddleSeg shows it: its
+develop branch is left as it is.
 """
 
 import contextlib
@@ -18,8 +18,9 @@ import warnings
 import paddle
 import paddleseg
 from paddleseg.models import losses
-from paddleseg.utils import metrics
+from paddleseg.utils import metrics, train_profiler
 
+from paddle_pointrend import profiler
 from paddle_pointrend.metrics import class_areas
 
 _LOGGER = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def apply():
     if not paddle.in_dynamic_mode():
         return []
     with _without_traces():
-        mended = [*mend_losses(), *mend_flow_warp(), *mend_calculate_area(), *mend_trainer()]
+        mended = [*mend_losses(), *mend_flow_warp(), *mend_calculate_area(), *mend_trainer(), *mend_profiler()]
     if mended:
         _LOGGER.debug("mended PaddleSeg %s: %s", paddleseg.__version__, ", ".join(mended))
     return mended
@@ -134,6 +135,20 @@ def mend_trainer():
 
     module.train = paddleseg.core.train = train
     return ["train"]
+
+
+def mend_profiler():
+    """AttributeError "module 'paddle.utils' has no attribute 'profiler'" from a training with `profiler_options`.
+
+    The same options are followed with paddle.profiler.
+    """
+    # Read in its compiled code: a call would start a profiler where it works.
+    if "start_profiler" not in train_profiler.add_profiler_step.__code__.co_names or hasattr(paddle.utils, "profiler"):
+        return []
+    original = train_profiler.add_profiler_step
+    # The trainer looks the function up in its module at every call: one place to replace it.
+    train_profiler.add_profiler_step = functools.wraps(original)(profiler.add_profiler_step)
+    return ["add_profiler_step"]
 
 
 def calculate_area(pred, label, num_classes, ignore_index=255):

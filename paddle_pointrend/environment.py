@@ -21,7 +21,7 @@ def prepare_command_line():
     """
     if not _runs_command_line() or "paddle" in sys.modules or _uses_gpu():
         return []
-    wanted = {"OMP_NUM_THREADS": str(_processors())}
+    wanted = {"OMP_NUM_THREADS": str(processors())}
     if _processor_is_amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
     missing = {name: value for name, value in wanted.items() if name not in os.environ}
@@ -52,7 +52,7 @@ def _gpu_wheel_is_installed():
     return any(True for _ in importlib.metadata.distributions(name="paddlepaddle-gpu"))
 
 
-def _processors():
+def processors():
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -69,14 +69,50 @@ class PointHead(nn.Layer):
         Returns:
             Logits [N, K, P].
         """
-        x = paddle.concat([fine_features, coarse_logits], axis=1)
+        coarse_logits = _as_image(coarse_logits)
+        if not paddle.in_dynamic_mode():
+            coarse_logits = _fill_blocks(coarse_logits, fine_features.shape[1])
+        x = paddle.concat([_as_image(fine_features), coarse_logits], axis=1)
         for layer in self.layers:
-            x = F.relu(layer(x))
+            x = _relu(_convolve(layer, x))
             if self.coarse_in_every_layer:
                 x = paddle.concat([x, coarse_logits], axis=1)
-        return self.predictor(x)
+        return _convolve(self.predictor, x).flatten(2)
+
+
+def _convolve(layer, x):
+    """A 1x1 Conv1D on [N, C, 1, P]: one matrix product, which runtimes fuse with its bias and ReLU.
+
+    Conv1D itself adds and takes away that axis around every layer, which keeps them from it.
+    """
+    weight = layer.weight.unsqueeze(2)
+    missing = x.shape[1] - weight.shape[1]
+    if missing:  # _fill_blocks has added channels of zeros
+        weight = paddle.concat([weight, paddle.zeros([weight.shape[0], missing, 1, 1], weight.dtype)], axis=1)
+    return F.conv2d(x, weight, layer.bias)
 
 
 def _pointwise(in_channels, out_channels, weight_init):
     bias_init = nn.initializer.Constant(0.0)
     return nn.Conv1D(in_channels, out_channels, 1, weight_attr=weight_init, bias_attr=bias_init)
+
+
+def _as_image(points):
+    """[N, C, P] as [N, C, 1, P]; by a reshape: passes of Paddle Inference 3.3 stumble over an unsqueeze here."""
+    return points.reshape([0, 0, 1, -1])
+
+
+def _fill_blocks(points, num_others):
+    """[N, C, 1, P] with channels of zeros at the end, so that with num_others they are a multiple of 16.
+
+    ONNX Runtime's fast convolutions on CPU keep their maps in blocks of 16 channels, and stay with that between layers
+    if what is concatenated there comes from a convolution as well: an identity here, of a multiple of 4 channels.
+    """
+    channels = points.shape[1]
+    points = F.pad(points, [0, 0, 0, -channels % 4, 0, 0, 0, 0], pad_from_left_axis=True)
+    identity = paddle.eye(channels + -(channels + num_others) % 16, points.shape[1])
+    return F.conv2d(points, identity.unsqueeze([2, 3]))
+
+
+def _relu(x):
+    return F.relu_(x) if paddle.in_dynamic_mode() else F.relu(x)

@@ -8,17 +8,22 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddle_pointrend import cpu_maps
 from paddle_pointrend.checkpoints import load_pretrained
 from paddle_pointrend.point_head import PointHead
 from paddle_pointrend.points import (
     calculate_uncertainty,
     check_sampling_options,
-    point_sample,
+    grid_of_classes,
+    keep_unsure_points,
+    point_reader,
+    replace_points,
     sample_training_points,
-    scatter_paddle,
     select_uncertain_points,
 )
 from paddle_pointrend.taps import Taps
+
+IMPOSSIBLE_LOGIT = -1e4  # in float16's range
 
 
 class PointRendSeg(nn.Layer):
@@ -36,6 +41,9 @@ class PointRendSeg(nn.Layer):
             that has that size is not doubled, its points are predicted again once. More steps refine on a grid finer
             than the input, and the result is brought back to its size.
         num_subdivision_points: points predicted again in each step; a number, or a list of one for each step.
+        refine_threshold: of the selected points only those are predicted again whose margin, best minus second-best
+            logit, is at most this, so that easy images cost less (not in the paper); None predicts all. See
+            docs/benchmarks.md for what it costs in quality.
         taps: for a segmentor without forward_features, {"coarse": PATH, "fine": [PATH, ...]}, sublayers where coarse
             logits and fine features come out; what is left out is found. See Taps.
         freeze_segmentor: the segmentor stays as it is, its batch statistics too, and only the point head learns.
@@ -64,6 +72,7 @@ class PointRendSeg(nn.Layer):
         importance_sample_ratio=0.75,
         subdivision_steps=None,
         num_subdivision_points=8192,
+        refine_threshold=None,
         taps=None,
         freeze_segmentor=False,
         size_divisor=1,
@@ -87,6 +96,11 @@ class PointRendSeg(nn.Layer):
         self.importance_sample_ratio = importance_sample_ratio
         self.doubles = source.coarse_stride > 1 or subdivision_steps is not None
         self.num_subdivision_points = _points_of_steps(num_subdivision_points, subdivision_steps, source.coarse_stride)
+        if refine_threshold is not None and not refine_threshold >= 0:
+            raise ValueError(
+                f"refine_threshold must be at least 0, a margin of logits, or None, got {refine_threshold}"
+            )
+        self.refine_threshold = refine_threshold
         self.freeze_segmentor = freeze_segmentor
         if freeze_segmentor:
             for parameter in segmentor.parameters():
@@ -112,7 +126,7 @@ class PointRendSeg(nn.Layer):
         """
         if not self.training:
             images = _pad_to_multiple(x, self.size_divisor)
-            _, coarse_logits, fine_features = self.segment(images)
+            _, coarse_logits, fine_features = self._read_segmentor(images)
             return [_cut(self.refine(coarse_logits, fine_features, images.shape[2:]), images, x)]
         _check_divisible(x, self.size_divisor)
         outputs, coarse_logits, fine_features = self.segment(x)
@@ -127,13 +141,19 @@ class PointRendSeg(nn.Layer):
             coarse_logits: [N, K, h, w].
             fine_features: list of [N, C_i, H_i, W_i].
         """
+        outputs, coarse_logits, fine_features = self._read_segmentor(images)
+        if outputs is None:
+            outputs = [_resize(coarse_logits, images.shape[2:])]
+        return outputs, coarse_logits, fine_features
+
+    def _read_segmentor(self, images):
+        """As `segment`, but the outputs are None where refinement alone would have no use for them."""
         if self.freeze_segmentor and self.segmentor.training:
             self.segmentor.eval()  # a layer around this one switches all layers inside, without asking them
         with paddle.no_grad() if self.freeze_segmentor else contextlib.nullcontext():
             if self.taps is not None:
                 return self.taps.read(self.segmentor, images)
-            coarse_logits, fine_features = self.segmentor.forward_features(images)
-            return [_resize(coarse_logits, images.shape[2:])], coarse_logits, fine_features
+            return None, *self.segmentor.forward_features(images)
 
     def predict_training_points(self, coarse_logits, fine_features):
         """(point_logits [N, K, P], point_coords [N, P, 2]) at points sampled for training."""
@@ -144,15 +164,20 @@ class PointRendSeg(nn.Layer):
 
     def predict_points(self, coarse_logits, fine_features, point_coords):
         """The point head's logits [N, K, P] at coordinates [N, P, 2]."""
-        fine = [point_sample(features, point_coords) for features in fine_features]
-        return self.point_head(paddle.concat(fine, axis=1), point_sample(coarse_logits, point_coords))
+        return self._predict_with(_point_readers(coarse_logits, fine_features), point_coords)
+
+    def _predict_with(self, readers, point_coords):
+        """`predict_points` through functions point_coords -> [N, C, P], of the coarse logits first."""
+        coarse, *fine = [read(point_coords) for read in readers]
+        return self.point_head(fine[0] if len(fine) == 1 else paddle.concat(fine, axis=1), coarse)
 
     def refine(self, coarse_logits, fine_features, size):
         """Adaptive subdivision (section 3.1, "Inference"): refined logits [N, K, *size]."""
-        logits = coarse_logits
+        readers = _point_readers(coarse_logits, fine_features)
+        logits = _fill_grid(coarse_logits)
         for num_points in self.num_subdivision_points:
-            logits, _ = self.subdivide(logits, coarse_logits, fine_features, num_points)
-        return _resize(logits, size)
+            logits, _ = self._subdivide(logits, readers, num_points)
+        return _resize(logits[:, : coarse_logits.shape[1]], size)
 
     def subdivide(self, logits, coarse_logits, fine_features, num_points):
         """One step: the map doubled, its most uncertain points predicted again.
@@ -163,13 +188,19 @@ class PointRendSeg(nn.Layer):
         Returns:
             logits [N, K, 2h, 2w] and the points' coords [N, P, 2].
         """
+        return self._subdivide(logits, _point_readers(coarse_logits, fine_features), num_points)
+
+    def _subdivide(self, logits, readers, num_points):
+        """`subdivide` with the functions of `_point_readers`."""
         if self.doubles:
-            logits = F.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
-        indices, coords = select_uncertain_points(calculate_uncertainty(logits), num_points)
-        point_logits = self.predict_points(coarse_logits, fine_features, coords)
-        index = indices.unsqueeze(1).expand(point_logits.shape)
-        refined = scatter_paddle(logits.flatten(2), index, point_logits.astype(logits.dtype), axis=2)
-        return refined.reshape(logits.shape), coords
+            logits = cpu_maps.double(logits)
+        else:
+            logits = logits.clone()  # replace_points may write into it
+        uncertainty, is_unsure = calculate_uncertainty(logits), None
+        indices, coords = select_uncertain_points(uncertainty, num_points)
+        if self.refine_threshold is not None:
+            indices, coords, is_unsure = keep_unsure_points(uncertainty, indices, coords, self.refine_threshold)
+        return replace_points(logits, indices, self._predict_with(readers, coords), is_unsure), coords
 
     def predict_both(self, x):
         """Coarse and refined logits, each [N, K, H, W], of images [N, 3, H, W] in one forward pass."""
@@ -184,10 +215,14 @@ def _pad_to_multiple(images, divisor):
     """Zeros at the right and below, so that height and width are multiples."""
     if divisor == 1:
         return images
-    height, width = images.shape[2:]
+    num_images, channels, height, width = images.shape
     if paddle.in_dynamic_mode() and height % divisor == 0 and width % divisor == 0:
         return images
-    return F.pad(images, [0, -width % divisor, 0, -height % divisor])
+    # Not F.pad: paddle2onnx 2.1.0 leaves the value of one whose sizes are not known yet to chance.
+    below = paddle.zeros([num_images, channels, -height % divisor, width], images.dtype)
+    images = paddle.concat([images, below], axis=2)
+    right = paddle.zeros([num_images, channels, images.shape[2], -width % divisor], images.dtype)
+    return paddle.concat([images, right], axis=3)
 
 
 def _cut(logits, padded, images):
@@ -204,11 +239,33 @@ def _check_divisible(images, divisor):
         )
 
 
+@paddle.jit.not_to_static
 def _resize(logits, size):
-    # Under to_static the sizes may be tensors; there the interpolation, then an identity, stays in the graph.
-    if paddle.in_dynamic_mode() and list(logits.shape[2:]) == list(size):
+    """Logits [N, K, *size]; where they have that size already nothing is computed."""
+    if paddle.in_dynamic_mode():
+        if list(logits.shape[2:]) == list(size):
+            return logits
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    height, width = paddle.shape(logits)[2:]
+    return paddle.static.nn.cond(
+        paddle.logical_and(height == size[0], width == size[1]),
+        lambda: logits,
+        lambda: F.interpolate(logits, size=size, mode="bilinear", align_corners=False),
+    )
+
+
+def _fill_grid(logits):
+    """In a traced graph: classes that nothing can be, so that there is one for each place of grid_of_classes."""
+    rows, columns = grid_of_classes(logits.shape[1])
+    if paddle.in_dynamic_mode() or rows * columns == logits.shape[1]:
         return logits
-    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+    pads = [0, 0, 0, rows * columns - logits.shape[1], 0, 0, 0, 0]
+    return F.pad(logits, pads, value=IMPOSSIBLE_LOGIT, pad_from_left_axis=True)
+
+
+def _point_readers(coarse_logits, fine_features):
+    """point_reader of the coarse logits and of each map of fine features."""
+    return [point_reader(features) for features in (coarse_logits, *fine_features)]
 
 
 def _points_of_steps(num_points, steps, coarse_stride):

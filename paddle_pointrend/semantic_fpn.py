@@ -161,12 +161,17 @@ class _SemanticHead(nn.Layer):
     def forward(self, levels):
         check_level_sizes(levels, self.strides)
         finest = self.strides.index(min(self.strides))
-        total = self.branches[finest](levels[finest])
+        total = self.classifier(self.branches[finest](levels[finest]))
         for i, (branch, level) in enumerate(zip(self.branches, levels)):
             if i != finest:
+                *layers, upsample = branch
+                for layer in layers:
+                    level = layer(level)
+                # A 1x1 convolution and an interpolation may change places, and classes are fewer than channels.
+                logits = upsample(F.conv2d(level, self.classifier.weight))
                 # An odd size was rounded up at each stride, so that doubling it can overshoot by some pixels.
-                total = total + F.interpolate(branch(level), size=total.shape[2:], mode="bilinear")
-        return self.classifier(total)
+                total = total + F.interpolate(logits, size=total.shape[2:], mode="bilinear")
+        return total
 
 
 def _upsampling_branch(in_channels, channels, ratio, norm):

@@ -7,31 +7,18 @@ Prints the median and the quartiles of each, and of the ratios of neighbouring r
 
 import argparse
 import os
-import time
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
-import numpy as np
 import paddle
+from timing import alternate, quartiles
 
 from paddle_pointrend.cli.inference import load_trained_model
 
 
 def measure(model, image, rounds):
     """Seconds, an array [rounds, 2]: the segmentor's forward pass, the model's."""
-    seconds = np.empty([rounds, 2])
-    for i in range(-1, rounds):  # the first round warms up
-        for j, run in enumerate((lambda: model.segment(image), lambda: model(image))):
-            start = time.perf_counter()
-            run()
-            seconds[i, j] = time.perf_counter() - start
-    return seconds
-
-
-def quartiles(values):
-    """Text: median (first quartile to third)."""
-    first, median, third = np.percentile(values, [25, 50, 75])
-    return f"{median:.3f} ({first:.3f} to {third:.3f})"
+    return alternate([lambda: model.segment(image), lambda: model(image)], rounds)
 
 
 def main(argv=None):

@@ -8,6 +8,9 @@ import numpy as np
 import paddle
 import pytest
 
+from paddle_pointrend import pointrend
+from paddle_pointrend.points import select_uncertain_points
+
 TINY_CLASSES = 4
 
 _DATA = """\
@@ -131,3 +134,17 @@ def _rectangles(random_state, num_classes, size):
 
 def _indent(text, spaces):
     return "".join(" " * spaces + line + "\n" for line in text.splitlines())
+
+
+@pytest.fixture
+def chosen_points(monkeypatch):
+    """A list that every subdivision step appends to: (the shape of the uncertainty map, the number of points)."""
+    steps = []
+
+    def watch(uncertainty, num_points):
+        indices, coords = select_uncertain_points(uncertainty, num_points)
+        steps.append((list(uncertainty.shape), coords.shape[1]))
+        return indices, coords
+
+    monkeypatch.setattr(pointrend, "select_uncertain_points", watch)
+    return steps

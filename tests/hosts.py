@@ -2,7 +2,28 @@
 
 import dataclasses
 
+import paddle
+import yaml
+from paddleseg.cvlibs import Config, SegBuilder
+
 NUM_CLASSES = 5
+
+CONFIG = """\
+batch_size: 1
+iters: 1
+train_dataset:
+  type: Dataset
+  dataset_root: data
+  train_path: data/train.txt
+  num_classes: {num_classes}
+  mode: train
+  transforms: [{{type: Normalize}}]
+optimizer: {{type: SGD}}
+lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
+loss:
+  types: [{{type: CrossEntropyLoss}}]
+  coef: [1]
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,3 +237,12 @@ HOSTS = {
         _model("PortraitNet", {"type": "MobileNetV2_x1_0"}), "head", 1, "backbone[0]", 4, size_divisor=32, note=FULL
     ),
 }
+
+
+def build_pointrend(folder, host):
+    """PointRendSeg on a host, from YAML without further keys."""
+    model = {"type": "PointRendSeg", "segmentor": {**host.config, "num_classes": host.num_classes}}
+    path = folder / "model.yml"
+    path.write_text(CONFIG.format(num_classes=host.num_classes) + yaml.dump({"model": model}))
+    with paddle.utils.unique_name.guard():  # MobileNetV2 names its parameters, which Paddle refuses a second time
+        return SegBuilder(Config(str(path))).model

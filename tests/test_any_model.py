@@ -13,9 +13,8 @@ import numpy as np
 import paddle
 import pytest
 import yaml
-from hosts import HOSTS
+from hosts import CONFIG, HOSTS, build_pointrend
 from paddle import nn
-from paddleseg.cvlibs import Config, SegBuilder
 
 from paddle_pointrend import PointRendSeg
 
@@ -27,32 +26,6 @@ ALWAYS = (
 )
 STATIC = ("DeepLabV3P", "PSPNet", "UNet", "STDCSeg", "SegFormer", "DDRNet_23")
 
-CONFIG = """\
-batch_size: 1
-iters: 1
-train_dataset:
-  type: Dataset
-  dataset_root: data
-  train_path: data/train.txt
-  num_classes: {num_classes}
-  mode: train
-  transforms: [{{type: Normalize}}]
-optimizer: {{type: SGD}}
-lr_scheduler: {{type: PolynomialDecay, learning_rate: 0.01}}
-loss:
-  types: [{{type: CrossEntropyLoss}}]
-  coef: [1]
-"""
-
-
-def build(folder, host):
-    """PointRendSeg on a host, from YAML without further keys."""
-    model = {"type": "PointRendSeg", "segmentor": {**host.config, "num_classes": host.num_classes}}
-    path = folder / "model.yml"
-    path.write_text(CONFIG.format(num_classes=host.num_classes) + yaml.dump({"model": model}))
-    with paddle.utils.unique_name.guard():  # MobileNetV2 names its parameters, which Paddle refuses a second time
-        return SegBuilder(Config(str(path))).model
-
 
 @pytest.fixture(
     scope="module", params=[pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in HOSTS]
@@ -61,7 +34,8 @@ def case(request, tmp_path_factory):
     """One host: .name, .host (the row of the table), .model (built once, for all tests of this host)."""
     paddle.seed(0)
     host = HOSTS[request.param]
-    return types.SimpleNamespace(name=request.param, host=host, model=build(tmp_path_factory.mktemp("host"), host))
+    model = build_pointrend(tmp_path_factory.mktemp("host"), host)
+    return types.SimpleNamespace(name=request.param, host=host, model=model)
 
 
 @pytest.fixture
@@ -259,7 +233,7 @@ def test_checkpoints(case, model, tmp_path):
 )
 def test_static_with_dynamic_sizes_equals_eager(name, tmp_path):
     host = HOSTS[name]
-    model = build(tmp_path, host)
+    model = build_pointrend(tmp_path, host)
     model.size_divisor = host.size_divisor
     model.point_head.predictor.weight.set_value(paddle.randn(model.point_head.predictor.weight.shape))
     model.eval()

@@ -19,10 +19,15 @@ from paddleseg.utils import train_profiler
 from PIL import Image
 
 import paddle_pointrend
-from paddle_pointrend import cli
+from paddle_pointrend import cli, profiler
 from paddle_pointrend.cli import checkpoints, main
 
 REPOSITORY = pathlib.Path(paddle_pointrend.__file__).parent.parent
+
+
+needs_the_mended_profiler = pytest.mark.skipif(
+    train_profiler.add_profiler_step is not profiler.add_profiler_step, reason="this PaddleSeg has its own profiler"
+)
 
 
 def run(*arguments):
@@ -128,6 +133,18 @@ def test_refuses_loss_types_that_do_not_match_the_outputs(pointrend_config, caps
     pointrend_config.write_text(text)
     assert run("train", "--config", pointrend_config, "--save_dir", pointrend_config.parent / "out") == 2
     assert "2 != 1" in capsys.readouterr().err
+
+
+@needs_the_mended_profiler
+def test_profiles_and_trains_on(pointrend_config, tmp_path, capsys):
+    arguments = ["--config", pointrend_config, "--save_dir", tmp_path / "out", "--iters", 4]
+    for name in ("first.json", "second.json"):  # a process's second training is profiled too
+        options = f"batch_range=[1,2]; exit_on_finished=false; profile_path={tmp_path / name}"
+        assert run("train", *arguments, "--profiler_options", options) == 0
+        printed = capsys.readouterr().out
+        assert "Profiled iterations 3 to 3" in printed
+        assert "The weights are in" in printed
+        assert json.loads((tmp_path / name).read_text())["traceEvents"]
 
 
 # ---------------------------------------------------------------------------------------------- resume
@@ -546,10 +563,31 @@ def test_refuses_mistaken_arguments_in_one_line(trained, capsys, arguments, mess
     assert message in error_line(capsys)
 
 
-@pytest.mark.skipif(hasattr(train_profiler, "profiler"), reason="this PaddleSeg has the new profiler")
-def test_refuses_profiler_options_that_would_fail_on_the_way(trained, capsys):
-    assert run("train", "--config", trained.config, "--profiler_options", "batch_range=[1,2]") == 2
-    assert "paddle.utils.profiler" in error_line(capsys)
+@needs_the_mended_profiler
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("batch_range=[2,1]", "--profiler_options batch_range is '[2,1]', expected [first,last]"),
+        ("", "--profiler_options batch_range ends at 20, which takes 21 iterations, and the training has 2"),
+        ("batch_range=[0,1]; profile_path={config}/trace", "--profiler_options profile_path: cannot write"),
+    ],
+)
+def test_refuses_profiler_options_before_the_training(trained, tmp_path, capsys, options, message):
+    options = options.format(config=trained.config)
+    arguments = ["--config", trained.config, "--save_dir", tmp_path / "out", "--profiler_options", options]
+    assert run("train", *arguments) == 2
+    captured = capsys.readouterr()
+    assert "[TRAIN]" not in captured.out
+    assert message in captured.err.strip().splitlines()[-1]
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+@needs_the_mended_profiler
+def test_refuses_a_profile_longer_than_what_is_left_to_train(trained, resumable, capsys):
+    # Of the 8 iterations the checkpoint has 4.
+    arguments = ["--config", trained.config, "--save_dir", resumable, "--resume_model", "auto", "--iters", 8]
+    assert run("train", *arguments, "--profiler_options", "batch_range=[1,4]") == 2
+    assert "which takes 5 iterations, and the training has 4" in error_line(capsys)
 
 
 @pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this Paddle has GPUs")
@@ -632,7 +670,7 @@ def test_help_and_version(capsys):
         (
             "predict",
             "config model_path image_path save_dir device aug_pred scales flip_horizontal flip_vertical "
-            "is_slide crop_size stride custom_color opts",
+            "is_slide crop_size stride custom_color opts runtime",
         ),
     ],
 )
@@ -660,6 +698,20 @@ def test_module_sets_threads_and_exits_with_the_code(trained):
     assert done.returncode == 2
     assert "set before Paddle was imported: OMP_NUM_THREADS=" in done.stdout
     assert done.stderr.strip().splitlines()[-1].endswith("none.pdparams: there is no such file")
+
+
+@needs_the_mended_profiler
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_ends_with_the_profile(pointrend_config, tmp_path, workers):
+    path = tmp_path / "profile.json"
+    options = f"batch_range=[1,3]; profile_path={path}"
+    arguments = ["--config", pointrend_config, "--iters", 40, "--save_dir", tmp_path / "out", "--num_workers", workers]
+    done = start(["-m", "paddle_pointrend", "train", *arguments, "--profiler_options", options], OMP_NUM_THREADS="1")
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert re.search(r"^  Dataloader +\d+ ", done.stdout, re.MULTILINE)  # a row of the table
+    assert done.stdout.splitlines()[-1].startswith("Profiled iterations 3 to 4 of this run.")
+    assert json.loads(path.read_text())["traceEvents"]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

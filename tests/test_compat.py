@@ -16,13 +16,14 @@ from paddleseg import models, transforms
 from paddleseg.datasets import Dataset
 from paddleseg.models import backbones, losses
 from paddleseg.models.sfnet import AlignedModule
-from paddleseg.utils import metrics
+from paddleseg.utils import metrics, train_profiler
 
-from paddle_pointrend import compat
+from paddle_pointrend import compat, profiler
 
 TRAINER = importlib.import_module("paddleseg.core.train")
 K, IGNORE = 3, 255
-MENDED = {name for name, *_ in compat._MIXING_LOSSES} | {"AlignedModule", "calculate_area", "train"}
+OTHERS = ("AlignedModule", "calculate_area", "train", "add_profiler_step")
+MENDED = {*(name for name, *_ in compat._MIXING_LOSSES), *OTHERS}
 
 # What a program sees that knows nothing of paddle_pointrend.
 UNMENDED = """
@@ -30,7 +31,7 @@ import importlib, json, tempfile
 import paddle, paddleseg
 from paddleseg.models import losses
 from paddleseg.models.sfnet import AlignedModule
-from paddleseg.utils import metrics
+from paddleseg.utils import metrics, train_profiler
 
 class Data(paddle.io.Dataset):
     def __len__(self):
@@ -72,6 +73,7 @@ calls = {
     "calculate_area": lambda: metrics.calculate_area(label, label, 2),
     "train": lambda: train(Model),
     "train, model's loss_computation": lambda: train(OwnLoss),
+    "add_profiler_step": lambda: train_profiler.add_profiler_step("batch_range=[0,1]"),
 }
 found = {}
 for name, call in calls.items():
@@ -111,6 +113,7 @@ def unmended():
         ("calculate_area", "ValueError: (InvalidArgument) The axis is expected to be in range of [0, 0)"),
         ("train", "IndexError: too many indices for array"),
         ("train, model's loss_computation", "IndexError: too many indices for array"),
+        ("add_profiler_step", "AttributeError: module 'paddle.utils' has no attribute 'profiler'"),
     ],
 )
 def test_failure_without_the_mend(unmended, name, failure):
@@ -288,7 +291,7 @@ def test_evaluation_finds_the_mended_function():
 def _mended_places():
     methods = [getattr(getattr(losses, name), method) for name, method, *_ in compat._MIXING_LOSSES]
     trainer = [TRAINER.train, TRAINER.loss_computation, paddleseg.core.train]
-    return [*methods, *trainer, AlignedModule.flow_warp, metrics.calculate_area]
+    return [*methods, *trainer, AlignedModule.flow_warp, metrics.calculate_area, train_profiler.add_profiler_step]
 
 
 def test_a_second_call_changes_nothing():
@@ -311,6 +314,7 @@ def _unmend(monkeypatch):
         monkeypatch.setattr(cls, method, getattr(cls, method).__wrapped__)
     monkeypatch.setattr(AlignedModule, "flow_warp", AlignedModule.flow_warp.__wrapped__)
     monkeypatch.setattr(metrics, "calculate_area", metrics.calculate_area.__wrapped__)
+    monkeypatch.setattr(train_profiler, "add_profiler_step", train_profiler.add_profiler_step.__wrapped__)
     monkeypatch.setattr(TRAINER, "loss_computation", TRAINER.loss_computation.__wrapped__)
     for owner in (TRAINER, paddleseg.core):
         monkeypatch.setattr(owner, "train", owner.train.__wrapped__)
@@ -344,6 +348,9 @@ def test_a_host_that_works_is_left_alone(monkeypatch):
     def working_area(pred, label, num_classes, ignore_index=255):
         return pred, pred, pred
 
+    def working_step(options_str=None):
+        raise AssertionError("it should not be called: it would start a profiler")
+
     def working_train(model, log_iters=1):
         return [float(loss) / log_iters for loss in [model]]
 
@@ -351,15 +358,29 @@ def test_a_host_that_works_is_left_alone(monkeypatch):
     monkeypatch.setattr(losses.CrossEntropyLoss, "_post_process_loss", working_loss)
     monkeypatch.setattr(AlignedModule, "flow_warp", working_flow_warp)
     monkeypatch.setattr(metrics, "calculate_area", working_area)
+    monkeypatch.setattr(train_profiler, "add_profiler_step", working_step)
     for owner in (TRAINER, paddleseg.core):
         monkeypatch.setattr(owner, "train", working_train)
-    left_alone = {"CrossEntropyLoss", "AlignedModule", "calculate_area", "train"}
+    left_alone = {"CrossEntropyLoss", *OTHERS}
     assert set(compat.apply()) == MENDED - left_alone  # each mend by itself
     assert losses.CrossEntropyLoss._post_process_loss is working_loss
     assert AlignedModule.flow_warp is working_flow_warp
     assert metrics.calculate_area is working_area
     assert TRAINER.train is paddleseg.core.train is working_train
     assert TRAINER.loss_computation is loss_computation
+    assert train_profiler.add_profiler_step is working_step
+
+
+@needs_2_8_0
+def test_a_paddle_with_the_old_profiler_is_left_alone(monkeypatch):
+    _unmend(monkeypatch)
+    monkeypatch.setattr(paddle.utils, "profiler", object(), raising=False)
+    assert compat.mend_profiler() == []
+
+
+@needs_2_8_0
+def test_the_trainer_finds_the_mended_profiler():
+    assert TRAINER.train_profiler.add_profiler_step is profiler.add_profiler_step
 
 
 def test_another_failure_is_not_ours_to_mend(monkeypatch):

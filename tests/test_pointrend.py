@@ -1,5 +1,6 @@
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 import pytest
 import slow_references as slow
 from paddle import nn
@@ -9,7 +10,13 @@ from paddleseg.models import backbones
 from paddleseg.models.losses import CrossEntropyLoss
 from tiny_backbone import TinyBackbone
 
-from paddle_pointrend import PointHead, PointRendSeg, PointSampledCrossEntropyLoss, SemanticFPN
+from paddle_pointrend import (
+    PointHead,
+    PointRendSeg,
+    PointSampledCrossEntropyLoss,
+    SemanticFPN,
+    calculate_uncertainty,
+)
 
 
 class FixedSegmentor(nn.Layer):
@@ -187,20 +194,32 @@ class TestRefinement:
         images = paddle.randn([2, 3, 50, 70])
         np.testing.assert_array_equal(model(images)[0].numpy(), model.segmentor(images)[0].numpy())
 
-    def test_each_step_takes_its_number_of_points(self, monkeypatch):
+    def test_each_step_takes_its_number_of_points(self, chosen_points):
         model = small_model(num_subdivision_points=[11, 22, 33])
-        taken = []
-        subdivide = model.subdivide
-
-        def recorded(*args):
-            logits, coords = subdivide(*args)
-            taken.append((list(logits.shape), coords.shape[1]))
-            return logits, coords
-
-        monkeypatch.setattr(model, "subdivide", recorded)
         model.eval()
         assert list(model(paddle.randn([1, 3, 64, 96]))[0].shape) == [1, 3, 64, 96]
-        assert taken == [([1, 3, 32, 48], 11), ([1, 3, 64, 96], 22), ([1, 3, 128, 192], 33)]
+        assert chosen_points == [([1, 1, 32, 48], 11), ([1, 1, 64, 96], 22), ([1, 1, 128, 192], 33)]
+
+    def test_a_threshold_leaves_sure_points_alone(self):
+        model = spread_predictor(small_model(num_subdivision_points=[400]))
+        model.eval()
+        images = paddle.randn([2, 3, 64, 96])
+        refined = model(images)[0].numpy()
+        _, coarse_logits, fine_features = model.segment(images)
+        doubled = F.interpolate(coarse_logits, scale_factor=2, mode="bilinear")
+        margins = -calculate_uncertainty(doubled).numpy()
+        threshold = float(np.quantile(np.sort(margins.reshape(2, -1))[:, :400], 0.6))
+        model.refine_threshold = threshold
+        partly, _ = model.subdivide(coarse_logits, coarse_logits, fine_features, 400)
+        model.refine_threshold = None
+        fully, _ = model.subdivide(coarse_logits, coarse_logits, fine_features, 400)
+        expected = np.where(margins <= threshold, fully.numpy(), doubled.numpy())
+        np.testing.assert_allclose(partly.numpy(), expected, atol=1e-5)
+        assert not np.array_equal(partly.numpy(), fully.numpy())
+        model.refine_threshold = 1e9
+        np.testing.assert_array_equal(model(images)[0].numpy(), refined)
+        with pytest.raises(ValueError, match=r"refine_threshold must be at least 0, .* got -1"):
+            small_model(refine_threshold=-1)
 
     @pytest.mark.parametrize(("coarse_stride", "steps"), [(1, 1), (2, 1), (4, 2), (8, 3), (32, 5)])
     def test_by_default_the_steps_reach_the_inputs_size(self, coarse_stride, steps):

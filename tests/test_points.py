@@ -13,6 +13,13 @@ from paddle_pointrend import (
     scatter_paddle,
     select_uncertain_points,
 )
+from paddle_pointrend.points import (
+    grid_of_classes,
+    grid_sample_everywhere,
+    keep_unsure_points,
+    point_reader,
+    replace_points,
+)
 
 RNG = np.random.default_rng(7)
 SHAPE = (4, 3, 5, 2, 3)
@@ -239,6 +246,22 @@ class TestUncertainty:
         assert (result == 0).any()
         np.testing.assert_array_equal(result, slow.uncertainty(logits))
 
+    # 4, 12 and 20 classes fill a grid, for which graphs have a way of their own; 11 and 19 do not.
+    @pytest.mark.parametrize("num_classes", [1, 2, 4, 11, 12, 19, 20])
+    def test_graphs_find_the_same_ties_included(self, num_classes):
+        spec = paddle.static.InputSpec([None, num_classes, None, None], "float32")
+        static = paddle.jit.to_static(calculate_uncertainty, input_spec=[spec], full_graph=True)
+        ties = RNG.integers(0, 4, (2, num_classes, 20, 30))
+        for logits in (ties.astype("float32"), RNG.standard_normal((1, num_classes, 7, 5)).astype("float32")):
+            result = static(paddle.to_tensor(logits)).numpy()
+            np.testing.assert_array_equal(result, slow.uncertainty(logits))
+
+    @pytest.mark.parametrize("num_classes", [2, 3, 5, 11, 19, 20, 21, 150])
+    def test_the_grid_of_classes_is_the_smallest_nearly_square_one(self, num_classes):
+        rows, columns = grid_of_classes(num_classes)
+        assert (rows - 1) * columns < num_classes <= rows * columns
+        assert columns <= rows <= columns + 2
+
     def test_needs_no_topk_and_no_sort(self, monkeypatch):
         def forbidden(*args, **kwargs):
             raise AssertionError("called")
@@ -252,6 +275,79 @@ class TestUncertainty:
     def test_wrong_shape(self, shape):
         with pytest.raises(ValueError, match=r"\[N, K, ...\] with K >= 1"):
             calculate_uncertainty(paddle.zeros(shape))
+
+
+class TestPointReader:
+    @pytest.mark.parametrize("needs_gradient", [False, True])
+    @pytest.mark.parametrize("shape", [(1, 3, 5, 7), (2, 4, 1, 6), (3, 1, 8, 8)])
+    def test_is_point_sample_inside_at_the_border_and_outside(self, shape, needs_gradient):
+        features = paddle.to_tensor(RNG.standard_normal(shape).astype("float32"), stop_gradient=not needs_gradient)
+        coords = paddle.to_tensor(RNG.uniform(-0.3, 1.3, (shape[0], 50, 2)).astype("float32"))
+        read = point_reader(features)
+        np.testing.assert_allclose(read(coords).numpy(), point_sample(features, coords).numpy(), atol=1e-5)
+        expected = slow.point_sample(features.numpy(), coords.numpy())
+        np.testing.assert_allclose(read(coords).numpy(), expected, atol=1e-5)
+
+    def test_gradients_are_those_of_point_sample(self):
+        arrays = RNG.standard_normal((2, 3, 5, 7)).astype("float32"), RNG.random((2, 20, 2)).astype("float32")
+        gradients = []
+        for sample in (lambda features, coords: point_reader(features)(coords), point_sample):
+            features, coords = (paddle.to_tensor(array, stop_gradient=False) for array in arrays)
+            (sample(features, coords) ** 2).sum().backward()
+            gradients.append((features.grad.numpy(), coords.grad.numpy()))
+        for ours, theirs in zip(*gradients):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+    def test_leaves_grid_sample_to_other_runtimes(self):
+        features, coords = paddle.rand([1, 2, 4, 4]), paddle.rand([1, 3, 2])
+        assert point_reader(features).func is not point_sample
+        with grid_sample_everywhere():
+            assert point_reader(features).func is point_sample
+        assert point_reader(features).func is not point_sample
+        assert point_reader(features.astype("float64")).func is point_sample
+        np.testing.assert_allclose(point_reader(features)(coords), point_sample(features, coords), atol=1e-6)
+
+
+class TestKeepUnsurePoints:
+    def test_keeps_margins_up_to_the_threshold(self):
+        margins = RNG.permutation(2 * 5 * 6).reshape(2, 1, 5, 6).astype("float32")
+        margins[0] /= 2
+        uncertainty = paddle.to_tensor(-margins)
+        indices, coords = select_uncertain_points(uncertainty, 20)
+        kept, kept_coords, is_unsure = keep_unsure_points(uncertainty, indices, coords, 10)
+        counts = (margins <= 10).reshape(2, -1).sum(axis=1)
+        assert counts.min() < counts.max() < 20
+        assert kept.shape == is_unsure.shape == [2, counts.max()]
+        assert is_unsure.numpy().sum(axis=1).tolist() == counts.tolist()
+        np.testing.assert_array_equal(kept.numpy(), indices.numpy()[:, : counts.max()])
+        np.testing.assert_array_equal(kept_coords.numpy(), coords.numpy()[:, : counts.max()])
+
+    def test_keeps_one_where_all_are_sure(self):
+        uncertainty = paddle.full([2, 1, 4, 4], -9.0)
+        indices, coords = select_uncertain_points(uncertainty, 5)
+        kept, _, is_unsure = keep_unsure_points(uncertainty, indices, coords, 1.0)
+        assert kept.shape == [2, 1]
+        assert not is_unsure.numpy().any()
+
+
+class TestReplacePoints:
+    @pytest.mark.parametrize("spare_classes", [0, 2])
+    def test_is_scatter_paddle(self, spare_classes):
+        logits = RNG.standard_normal((2, 3 + spare_classes, 4, 5)).astype("float32")
+        indices = np.stack([RNG.permutation(20)[:6] for _ in range(2)])
+        new = RNG.standard_normal((2, 3, 6)).astype("float32")
+        result = replace_points(*map(paddle.to_tensor, (logits, indices, new))).numpy()
+        index = np.broadcast_to(indices[:, None], new.shape).copy()
+        x, index, new = map(paddle.to_tensor, (logits[:, :3].reshape(2, 3, 20), index, new))
+        expected = scatter_paddle(x, index, new, axis=2)
+        np.testing.assert_array_equal(result[:, :3].reshape(2, 3, 20), expected.numpy())
+        np.testing.assert_array_equal(result[:, 3:], logits[:, 3:])
+
+    def test_sure_points_stay(self):
+        logits, indices = paddle.zeros([1, 2, 2, 2]), paddle.to_tensor([[3, 0]])
+        is_unsure = paddle.to_tensor([[True, False]])
+        result = replace_points(logits, indices, paddle.ones([1, 2, 2]), is_unsure).numpy()
+        np.testing.assert_array_equal(result[0, 0], [[0, 0], [0, 1]])
 
 
 class TestSelectUncertainPoints:

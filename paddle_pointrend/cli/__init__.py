@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train a model with PaddleSeg's trainer",
     "val": "measure trained weights, coarse against refined",
     "predict": "segment an image, a folder or a list of images",
+    "export": "write trained weights as a file for Paddle Inference, ONNX Runtime or OpenVINO",
     "attach": "write the config that puts PointRend on a trained model",
     "convert": "turn a torch checkpoint into weights of a network here",
     "demo": "train, measure and show PointRend on built-in street scenes",

@@ -93,13 +93,18 @@ def _int_between(text, least, most=None):
 
 
 def add_common_arguments(parser):
-    """--config, --device, --opts."""
-    parser.add_argument("--config", required=True, help="YAML config of model, data and training")
+    """--config, --opts, --device."""
+    add_config_arguments(parser)
     parser.add_argument(
         "--device",
         choices=["cpu", "gpu", "xpu", "npu", "mlu"],
         help="where to compute; default: gpu where Paddle finds one, else cpu",
     )
+
+
+def add_config_arguments(parser):
+    """--config, --opts."""
+    parser.add_argument("--config", required=True, help="YAML config of model, data and training")
     parser.add_argument(
         "--opts",
         nargs="+",

@@ -8,9 +8,13 @@ from paddle_pointrend.cli.checkpoints import load_weights
 from paddle_pointrend.cli.common import UsageError, build, load_config, positive_int
 
 
-def add_inference_arguments(parser, augment_flag):
-    """The flags of augmentation and sliding window; augment_flag is "--aug_eval" or "--aug_pred"."""
-    parser.add_argument("--model_path", help="the trained weights, a .pdparams file or the folder that holds it")
+def add_inference_arguments(parser, augment_flag, *, exported=False):
+    """The flags of augmentation and sliding window; augment_flag is "--aug_eval" or "--aug_pred".
+
+    With exported=True the help of --model_path tells of exported folders.
+    """
+    weights = "the trained weights, a .pdparams file or the folder that holds it"
+    parser.add_argument("--model_path", help=weights + (", or a folder that export wrote" if exported else ""))
     parser.add_argument(augment_flag, action="store_true", help="average over --scales and flips")
     parser.add_argument("--scales", nargs="+", type=float, help=f"scales for {augment_flag}, default 1.0")
     parser.add_argument("--flip_horizontal", action="store_true", help=f"flip left to right too, with {augment_flag}")

@@ -1,9 +1,14 @@
 """paddle-pointrend predict: an image, a folder or a list file, into PaddleSeg's output folders."""
 
+import contextlib
+import importlib.util
 import io
+import logging
 import pathlib
+import tempfile
 
 import cv2
+import numpy as np
 import paddle
 from paddleseg.core.predict import preprocess
 from paddleseg.transforms import Compose
@@ -20,13 +25,14 @@ from paddle_pointrend.cli.common import (
     rank_and_size,
     set_device,
 )
-from paddle_pointrend.cli.inference import (
-    add_inference_arguments,
-    inference_options,
-    load_trained_model,
-    predict_logits,
-)
+from paddle_pointrend.cli.inference import add_inference_arguments, inference_options
+from paddle_pointrend.cli.networks import MANY_IMAGES, load_config_and_layer, load_network
 from paddle_pointrend.files import write_whole
+from paddle_pointrend.rasters import RasterError, RasterWriteError, open_raster
+from paddle_pointrend.runtimes import RUNTIMES
+from paddle_pointrend.sliding_window import OutputError
+
+LARGE_IMAGE = 2**26  # pixels: 8192 x 8192, whose sums of 19 classes take 10 GB in PaddleSeg's sliding window
 
 
 class BrokenImageError(Exception):
@@ -36,9 +42,17 @@ class BrokenImageError(Exception):
 def add_arguments(parser):
     """The command's arguments, named as in PaddleSeg's tools/predict.py."""
     add_common_arguments(parser)
-    add_inference_arguments(parser, "--aug_pred")
+    add_inference_arguments(parser, "--aug_pred", exported=True)
     parser.add_argument(
-        "--image_path", required=True, help="an image, a folder of images, or a text file that lists images"
+        "--runtime",
+        choices=RUNTIMES,
+        help="what runs the network; for all but paddle trained weights are exported first. Default: the fastest "
+        f"that is installed, but for trained weights on a GPU or fewer than {MANY_IMAGES} images paddle",
+    )
+    parser.add_argument(
+        "--image_path",
+        required=True,
+        help="an image, a folder of images, or a text file that lists images; a .tif of any size",
     )
     parser.add_argument("--save_dir", default="output/result", help="default: output/result")
     parser.add_argument(
@@ -48,25 +62,33 @@ def add_arguments(parser):
 
 def run(args):
     """Predicts; returns the exit code, 1 if images were skipped."""
-    set_device(args.device)
+    device = set_device(args.device)
+    logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL's errors are raised too
     images, root = find_images(args.image_path)
     check_output_names(images, root)
     make_save_dir(args.save_dir)
     color_map = _color_map(args.custom_color)
-    config, builder, model = load_trained_model(args)
+    config, builder, layer = load_config_and_layer(args)
     options = inference_options(args, config.test_config, "aug_pred")
     channels = config.val_dataset_cfg.get("img_channels", 3)
     transforms = Compose(build(builder, args.config, "val_transforms"), img_channels=channels)
+    large = find_large_images(images, args.image_path, options)
+    many = len(images) >= MANY_IMAGES or bool(large)
     rank, size = rank_and_size()
     images = images[rank::size]
     broken = []
-    with paddle.no_grad():
+    with paddle.no_grad(), tempfile.TemporaryDirectory() as folder:
+        network = load_network(args, layer, config, options, device=device, many=many, folder=folder)
+        if large:
+            window = {key: options[key] if options["is_slide"] else None for key in ("crop_size", "stride")}
+            predictor = network.predictor(transforms.transforms, window["crop_size"], window["stride"])
         for image in tqdm(images, "predicting", unit="image", disable=rank > 0):
             try:
+                if image in large:
+                    predict_large_image(predictor, args.save_dir, image, root, color_map, progress=rank == 0)
+                    continue
                 data = preprocess(read_image(image, transforms.read_flag), transforms)
-                logits = predict_logits(model, data["img"], data["trans_info"], options)
-                labels = logits.argmax(axis=1).squeeze(0).numpy().astype("uint8")
-                save_prediction(args.save_dir, image, root, labels, color_map)
+                save_prediction(args.save_dir, image, root, network.predict_labels(data, options), color_map)
             except BrokenImageError as error:
                 broken.append(image)
                 tqdm.write(f"skipped {image}: {error}")
@@ -82,11 +104,13 @@ def find_images(path):
     Raises:
         UsageError: there is nothing at the path, or nothing in it.
     """
+    if _is_tiff(path) and pathlib.Path(path).is_file():
+        return [path], None
     try:
         images, root = utils.get_image_list(path)
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"--image_path {path}: neither an image (.jpg, .jpeg, .png, .bmp) nor a text file listing images"
+            f"--image_path {path}: neither an image (.jpg, .jpeg, .png, .bmp, .tif) nor a text file listing images"
         ) from error
     except (FileNotFoundError, RuntimeError) as error:
         reason = "there are no images in it" if pathlib.Path(path).exists() else "there is no such file or folder"
@@ -108,6 +132,50 @@ def check_output_names(images, root):
             raise UsageError(f"{other} and {image} would both be predicted into {name}; rename one or predict it alone")
 
 
+def find_large_images(images, image_path, options):
+    """Which images are predicted in parts, from disk to disk: a TIFF that is --image_path itself, and with --is_slide
+    those of more than LARGE_IMAGE pixels.
+
+    Raises:
+        UsageError: a TIFF that cannot be read in parts, or not with these options.
+    """
+    if images == [image_path] and _is_tiff(image_path):
+        if options["augment"]:
+            raise UsageError(f"--image_path {image_path} is predicted in parts, which --aug_pred cannot do")
+        try:
+            with open_raster(image_path):
+                return {image_path}
+        except RasterError as error:
+            raise UsageError(one_line(error)) from error
+    if options["augment"] or not options["is_slide"]:
+        return set()
+    large = {image for image in images if _pixels(image) > LARGE_IMAGE}
+    if large and importlib.util.find_spec("rasterio") is None:
+        logger.warning(f"{len(large)} large images are predicted in memory, because rasterio is not installed")
+        return set()
+    return large
+
+
+def predict_large_image(predictor, save_dir, image, root, color_map, *, progress):
+    """Writes pseudo_color_prediction/NAME.tif, in a sliding window from disk to disk.
+
+    Raises:
+        BrokenImageError: the image cannot be read in parts. UsageError: the network cannot do it, or the file cannot
+            be written.
+    """
+    target = (pathlib.Path(save_dir) / "pseudo_color_prediction" / _output_name(image, root)).with_suffix(".tif")
+    palette = np.reshape(color_map, (-1, 3))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        predictor.predict_file(image, target, palette=palette, progress=progress)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}") from error
+    except (OutputError, RasterWriteError) as error:
+        raise UsageError(one_line(error)) from error
+    except RasterError as error:
+        raise BrokenImageError(one_line(error)) from error
+
+
 def read_image(path, flag):
     """Pixels as OpenCV reads them, float32. BrokenImageError if it cannot, or if the file ends too early."""
     if not pathlib.Path(path).is_file():
@@ -127,12 +195,31 @@ def read_image(path, flag):
     return pixels.astype("float32")
 
 
+def _is_tiff(path):
+    return pathlib.Path(path).suffix.lower() in (".tif", ".tiff")
+
+
+def _pixels(path):
+    """The pixels that an image's head promises; 0 where there is no reading it."""
+    try:
+        with _any_size(), Image.open(path) as image:
+            return image.width * image.height
+    except (OSError, SyntaxError, ValueError):  # UnidentifiedImageError is an OSError
+        return 0
+
+
 def _read_to_its_end(path):
     """Reads an image with Pillow: OpenCV fills the rest of a truncated file with grey and says nothing."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # OpenCV, which has its own, has read it already
+    with _any_size(), Image.open(path) as image:
+        image.load()
+
+
+@contextlib.contextmanager
+def _any_size():
+    """Without Pillow's limit on pixels: OpenCV has its own."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        with Image.open(path) as image:
-            image.load()
+        yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 

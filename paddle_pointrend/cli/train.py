@@ -8,6 +8,7 @@ from paddleseg.core import train
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger, train_profiler, utils
 
+from paddle_pointrend import profiler
 from paddle_pointrend.cli import checkpoints
 from paddle_pointrend.cli.common import (
     UsageError,
@@ -61,15 +62,18 @@ def add_arguments(parser):
         default="O1",
         help="of mixed precision; O2 keeps weights in fp16 too",
     )
-    add("--profiler_options", help="options of PaddleSeg's profiler, e.g. batch_range=[10,20]")
+    add(
+        "--profiler_options",
+        metavar="KEY=VALUE; ...",
+        help="profile some iterations and stop, e.g. 'batch_range=[10,20]; profile_path=profile.json'",
+    )
     add("--repeats", type=positive_int, default=1, help="times each epoch goes through the images, default: 1")
     add("--to_static_training", action="store_true", help="train the model as a static graph")
 
 
 def run(args):
     """Trains; returns the exit code."""
-    if args.profiler_options and not (hasattr(train_profiler, "profiler") or hasattr(paddle.utils, "profiler")):
-        raise UsageError("--profiler_options: this PaddleSeg needs paddle.utils.profiler, which Paddle 3 has dropped")
+    profiler_options = _parse_profiler_options(args.profiler_options)
     device = set_device(args.device)
     config = load_config(
         args.config,
@@ -87,6 +91,7 @@ def run(args):
             logger.info(f"{resume_model} has all of the {config.iters} iterations: nothing to train")
             _say_what_next(args, resume_model)
             return 0
+        _prepare_profiler(profiler_options, config.iters, resume_model)
         try:
             _train(args, config, model, resume_model, train_dataset, val_dataset, optimizer, losses)
         except (RuntimeError, ValueError) as error:
@@ -95,6 +100,27 @@ def run(args):
             raise UsageError(f"--config {args.config}: {error}") from error
     _say_what_next(args, pathlib.Path(args.save_dir) / f"iter_{config.iters}")
     return 0
+
+
+def _parse_profiler_options(text):
+    """ProfilerOptions; None where there are none, or a PaddleSeg that needed no mend reads them itself."""
+    if text is None or train_profiler.add_profiler_step is not profiler.add_profiler_step:
+        return None
+    try:
+        return profiler.parse_options(text)
+    except ValueError as error:
+        raise UsageError(f"--profiler_options {error}") from error
+
+
+def _prepare_profiler(options, iters, resume_model):
+    profiler.forget()  # an earlier training's in this process
+    if options is None:
+        return
+    done = 0 if resume_model is None else checkpoints.iteration_of(resume_model)
+    try:
+        profiler.check_options(options, iters - done)
+    except ValueError as error:
+        raise UsageError(f"--profiler_options {error}") from error
 
 
 def _train(args, config, model, resume_model, train_dataset, val_dataset, optimizer, losses):

@@ -1,0 +1,79 @@
+"""paddle-pointrend export: trained weights to a file for Paddle Inference, ONNX Runtime or OpenVINO."""
+
+from paddleseg.utils import logger
+
+from paddle_pointrend import scene_canvas
+from paddle_pointrend.cli.common import UsageError, add_config_arguments, make_save_dir, positive_int, set_device
+from paddle_pointrend.cli.inference import load_trained_model
+from paddle_pointrend.export import OUTPUTS, ExportError, compare_with_eager, export_model
+from paddle_pointrend.runtimes import FORMATS
+
+# Above this share of pixels whose label differs from eager Paddle's, the command fails.
+MOST_DIFFERENT_LABELS = 1e-3
+
+
+def add_arguments(parser):
+    """The command's arguments, named as in PaddleSeg's tools/export.py."""
+    add_config_arguments(parser)
+    parser.add_argument("--model_path", help="the trained weights, a .pdparams file or the folder that holds it")
+    parser.add_argument("--save_dir", default="output/export", help="default: output/export")
+    parser.add_argument(
+        "--format",
+        choices=sorted(set(FORMATS.values())),
+        default="paddle",
+        help="paddle for Paddle Inference, onnx for ONNX Runtime, OpenVINO and others; default: paddle",
+    )
+    parser.add_argument(
+        "--output",
+        choices=OUTPUTS,
+        default="logits",
+        help="float32 logits of each class, or the uint8 label map; default: logits",
+    )
+    parser.add_argument(
+        "--output_size",
+        nargs=2,
+        type=positive_int,
+        metavar=("WIDTH", "HEIGHT"),
+        help="resize logits to this size, before the labels are taken; default: the image's size",
+    )
+
+
+def run(args):
+    """Exports and compares; returns the exit code, 1 if the exported network computes something else."""
+    set_device("cpu")
+    config, _, model = load_trained_model(args)
+    make_save_dir(args.save_dir)
+    output = {"output": args.output, "output_size": args.output_size and args.output_size[::-1]}
+    try:
+        export_model(model, args.save_dir, format=args.format, **output, **describe(config.dic))
+    except ExportError as error:
+        raise UsageError(str(error)) from error
+    files = "model.onnx" if args.format == "onnx" else "model.json, model.pdiparams"
+    logger.info(f"Wrote {files} and deploy.yaml into {args.save_dir}")
+    rows = compare_with_eager(model, args.save_dir, **output)
+    for row in rows:
+        logger.info(_in_words(row))
+    if max(row["different_labels"] for row in rows) > MOST_DIFFERENT_LABELS:
+        logger.error(f"The exported network does not compute what the model does; do not use {args.save_dir}")
+        return 1
+    logger.info(
+        f"To use it: paddle-pointrend predict --config {args.config} --model_path {args.save_dir} --image_path ..."
+    )
+    return 0
+
+
+def describe(config):
+    """Transforms of the config's val_dataset; names and colours of the classes where they are Cityscapes'."""
+    dataset = config.get("val_dataset") or {}
+    description = {"transforms": dataset.get("transforms") or []}
+    if dataset.get("type") == "Cityscapes":
+        description |= {"classes": scene_canvas.CLASSES, "palette": scene_canvas.PALETTE}
+    return description
+
+
+def _in_words(row):
+    batch, height, width = row["size"]
+    text = f"Against eager Paddle, {batch} x {height} x {width}: {row['different_labels']:.2g} of the labels differ"
+    if "max_difference" in row:
+        text += f", logits by at most {row['max_difference']:.2g} (they reach {row['max_logit']:.3g})"
+    return text

@@ -1,0 +1,282 @@
+"""scripts/benchmark.py: arithmetic and tables on given seconds, its processes, and that both sides compute the same."""
+
+import json
+
+import benchmark
+import benchmark_networks
+import benchmark_report
+import benchmark_workers
+import numpy as np
+import pytest
+from tqdm import tqdm
+
+PNG = b"\x89PNG"
+
+
+def _record(entry, seconds, *, group=0, shape=(1, 512, 1024), points=None, peak=2e9, cold=False, error=None):
+    return {
+        "entry": entry,
+        "shape": list(shape),
+        "points": points,
+        "group": group,
+        "seconds": seconds,
+        "warmup": 9.0,
+        "cold": cold,
+        "loaded_bytes": 1e9,
+        "peak_bytes": peak,
+        "error": error,
+    }
+
+
+def _section(records):
+    machine = {"date": "2026-01-01", "cpu": "a processor", "load": 0.5, "versions": {"numpy": "1.26.4"}}
+    return {"machine": machine, "settings": {"network": "r101_cityscapes", "threads": 2}, "records": records}
+
+
+def _runtimes():
+    return [
+        _record("mmsegmentation", [1.0, 2.0, 3.0]),
+        _record("openvino", [0.4, 0.8, 1.8]),
+        _record("coarse openvino", [0.38, 0.77, 1.75]),
+        _record("mmsegmentation", [1.0, 1.0, 2.0], group=1, peak=3e9),
+        _record("onnxruntime", [0.7, 0.6, 1.0], group=1),
+        _record("coarse onnxruntime", [0.5, 0.5, 0.5], group=1),
+        _record("paddle", [8.0, None, None], group=1, cold=True),
+        _record("paddleseg", [None] * 3, group=1, peak=None, error="MemoryError: no"),
+    ]
+
+
+def _refinement(shape, scale, points=8196):
+    values = {"mmsegmentation": 0.2, "paddle": 0.1, "openvino": 0.5, "coarse openvino": 0.45}
+    return [
+        _record(entry, [scale * value, 2 * scale * value], group=i // 2, shape=shape, points=points)
+        for i, (entry, value) in enumerate(values.items())
+    ]
+
+
+@pytest.fixture
+def report():
+    fidelity = {"runtime": "openvino", "format": "onnx", "shape": [1, 512, 1024], "error": None}
+    values = {"max_difference": 3e-5, "labels_different": 2e-5}
+    sizes = {(1, 512, 1024): 1, (1, 1024, 2048): 4}
+    return {
+        "runtimes": _section(_runtimes()),
+        "fidelity": _section([{**fidelity, "part": part, **values} for part in ("coarse", "pointrend")]),
+        "refinement": _section([record for size in sizes.items() for record in _refinement(*size)]),
+        "points": _section([record for i in (1, 4) for record in _refinement((1, 512, 1024), i, 1024 * i)]),
+        "training": _section(
+            [{"shape": [1, 512, 1024], "seconds": [[2, 3], [4, 5]], "peak_bytes": 5e9, "error": None}]
+        ),
+    }
+
+
+def test_ratios_are_taken_within_a_round_and_a_group():
+    rows = {row["entry"]: row for row in benchmark_report.runtime_rows(_runtimes())}
+    assert rows["openvino"]["ratio"] == pytest.approx((0.4, 0.4, 0.5))
+    assert rows["onnxruntime"]["ratio"] == pytest.approx((0.55, 0.6, 0.65))
+    assert rows["mmsegmentation"]["ratio"] == (1, 1, 1)
+    assert rows["mmsegmentation"]["rounds"] == 6 and rows["mmsegmentation"]["peak_bytes"] == 3e9
+    assert rows["paddle"]["ratio"][1] == 8 and rows["paddle"]["rounds"] == 1 and rows["paddle"]["cold"]
+    assert rows["paddleseg"]["ratio"] is None and rows["paddleseg"]["error"] == "MemoryError: no"
+
+
+def test_refinement_is_what_it_adds_to_the_coarse_network_of_its_runtime(report):
+    shares = benchmark_report.share_rows(_runtimes())
+    assert shares["openvino"][1] == pytest.approx(0.8 / 0.77 - 1)
+    assert set(shares) == {"openvino", "onnxruntime"}
+    assert benchmark_report.best_runtime(report["runtimes"]) == "openvino"
+    seconds = benchmark_report.refinement_seconds(_refinement((1, 512, 1024), 1))
+    np.testing.assert_allclose(seconds["openvino"], [0.05, 0.1])
+    assert list(seconds) == ["mmsegmentation", "paddle", "openvino"]
+
+
+def test_growth_is_the_exponent_of_time_in_pixels(report):
+    assert benchmark_report.growth(report["refinement"]) == pytest.approx(
+        {"mmsegmentation": 1.0, "paddle": 1.0, "openvino": 1.0}
+    )
+
+
+def test_targets_are_those_that_were_measured(report):
+    found = {sentence: (value, bound) for sentence, value, bound in benchmark_report.targets(report)}
+    assert found["openvino to mmsegmentation, 1x512x1024"] == (pytest.approx(0.4), 0.5)
+    assert found["refinement on top of coarse, openvino, 1x512x1024"] == (pytest.approx(0.8 / 0.77 - 1), 0.08)
+    assert found["eager refinement to torch's, 1x1024x2048"] == (pytest.approx(0.5), 1)
+    assert found["coarse logits, largest difference, openvino (onnx), 1x512x1024"] == (3e-5, 1e-4)
+    assert found["pixels of another label, share, openvino (onnx), 1x512x1024"] == (2e-5, 1e-5)
+    assert benchmark_report.targets({}) == []
+    failed = {**report["fidelity"]["records"][0], "error": "no"}
+    del failed["max_difference"]
+    [(_, value, bound)] = benchmark_report.targets({"fidelity": _section([failed])})
+    assert not value <= bound
+    large = {"runtimes": _section([{**record, "shape": [1, 1024, 2048]} for record in _runtimes()])}
+    assert (
+        "peak memory, openvino to mmsegmentation, 1x1024x2048",
+        pytest.approx(2 / 3),
+        1.0,
+    ) in benchmark_report.targets(large)
+
+
+def test_report_is_written_and_reads_back(report, tmp_path):
+    benchmark.save(report, tmp_path)
+    assert json.loads((tmp_path / "benchmark.json").read_text()) == report
+    pictures = {path.name: path.read_bytes()[:4] for path in tmp_path.glob("*.png")}
+    assert pictures == dict.fromkeys(("times.png", "memory.png", "refinement.png", "points.png"), PNG)
+    text = (tmp_path / "benchmark.md").read_text()
+    assert "| openvino | 3 | 0.800 (0.600 to 1.300) | 0.400 (0.400 to 0.500) | 1000 | 2000 |" in text
+    assert "| paddle | 1 (cold) | 8.000 (8.000 to 8.000) |" in text
+    assert "| paddleseg (MemoryError: no) | 0 | - | - | 1000 | - |" in text
+    assert "| 1x512x1024 | 1024 | paddle | 2 | 150 (125 to 175) | 286 | 0.500 (0.500 to 0.500) | 2000 |" in text
+    assert "| 1x512x1024 | 3.000 (2.500 to 3.500) | 4.000 (3.500 to 4.500) | 1.375 (1.312 to 1.438) | 5000 |" in text
+    assert "runtimes, fidelity, refinement, points, training: numpy 1.26.4." in text
+    assert "| pixels of another label, share, openvino (onnx), 1x512x1024 | 2e-05 | <= 1e-05 | **missed** |" in text
+
+
+def test_a_report_of_failures_only_is_written(tmp_path):
+    failed = [_record(entry, [None, None], peak=None, error="no") for entry in ("mmsegmentation", "openvino")]
+    benchmark.save({"runtimes": _section(failed), "refinement": _section(failed)}, tmp_path)
+    assert "openvino (no)" in (tmp_path / "benchmark.md").read_text()
+
+
+def test_groups_have_the_reference_and_keep_units_whole():
+    units = [["a", "coarse a"], ["b"], ["c"], ["d"]]
+    assert benchmark.grouped(units, 3) == [["mmsegmentation", *group] for group in (["a", "coarse a"], "bc", "d")]
+    assert benchmark.grouped(units, 1) == [["mmsegmentation", *unit] for unit in units]
+    assert benchmark.grouped(units, 9) == [["mmsegmentation", "a", "coarse a", "b", "c", "d"]]
+
+
+def test_differences_of_logits_and_labels():
+    theirs = np.zeros((2, 2, 1, 4), "float32")
+    theirs[:, 1] = 1
+    ours = theirs + np.float32(0.25)
+    ours[0, 0, 0, 0] = 3
+    assert benchmark.differences(ours, theirs) == {"max_difference": 3.0, "labels_different": 0.125}
+
+
+class _FakeWorker:
+    """A worker whose runs take as long as its entry's name says; "broken" fails in its second run."""
+
+    loaded_bytes, peak_bytes = 10, 20
+    runs = ()
+
+    def __init__(self, spec, log):
+        self.name, self.count = spec["entry"], 0
+        if self.name == "absent":
+            raise benchmark_workers.WorkerError("it is not there")
+
+    def run(self):
+        self.count += 1
+        self.runs.append(self.name)
+        if self.name == "broken" and self.count == 2:
+            raise benchmark_workers.WorkerError("it broke")
+        return {"seconds": float(self.name) if self.name != "broken" else 1.0}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    """The records of entries in three rounds with a budget of 10 seconds, by name; and the order of the runs."""
+
+    def run(*entries):
+        monkeypatch.setattr(benchmark_workers, "Worker", _FakeWorker)
+        monkeypatch.setattr(_FakeWorker, "runs", [])
+        specs = [{"entry": entry, "shape": (1, 2, 3)} for entry in entries]
+        with tqdm(disable=True) as progress:
+            records = benchmark_workers.measure(specs, 3, 10, tmp_path, progress)
+        return {record["entry"]: record for record in records}, _FakeWorker.runs
+
+    return run
+
+
+def test_entries_run_alternately_and_in_both_directions(measured):
+    records, runs = measured("1", "2")
+    assert runs == ["1", "2", *"12", *"21", *"12"]
+    assert records["2"]["seconds"] == [2, 2, 2] and records["2"]["warmup"] == 2
+    assert (records["2"]["loaded_bytes"], records["2"]["peak_bytes"]) == (10, 20)
+
+
+def test_slow_entries_leave_rounds_out(measured):
+    records, runs = measured("1", "6", "11")
+    assert records["6"]["seconds"] == [6, None, None] and not records["6"]["cold"]
+    assert records["11"]["seconds"] == [11, None, None] and records["11"]["cold"]
+    assert runs.count("11") == 1
+
+
+def test_an_entry_that_fails_leaves_the_others_alone(measured):
+    records, _ = measured("1", "broken", "absent")
+    assert records["1"]["seconds"] == [1, 1, 1] and records["1"]["error"] is None
+    assert records["broken"]["error"] == "it broke" and records["broken"]["warmup"] == 1
+    assert records["absent"]["error"] == "it is not there" and records["absent"]["peak_bytes"] is None
+
+
+def test_a_worker_that_fails_says_why(tmp_path):
+    spec = {"task": "nothing", "entry": "x", "threads": 1}
+    with pytest.raises(benchmark_workers.WorkerError, match=r"AttributeError: .*'nothing'"):
+        benchmark_workers.Worker(spec, tmp_path / "log")
+    assert "Traceback" in (tmp_path / "log").read_text()
+
+
+def test_a_worker_runs_measures_and_saves(tmp_path):
+    spec = {"task": "random_images", "entry": "x", "threads": 1}  # not a function of a spec
+    with pytest.raises(benchmark_workers.WorkerError):
+        benchmark_workers.run_once(spec, tmp_path / "log")
+    benchmark_networks.prepare_stub({"folder": str(tmp_path), "points": [16], "formats": []})
+    spec = {"task": "refinement", "entry": "paddle", "threads": 1, "folder": str(tmp_path)}
+    spec |= {"shape": (1, 32, 64), "points": 16}
+    with benchmark_workers.Worker(spec, tmp_path / "log") as worker:
+        reply = worker.run(save=tmp_path / "refined.npy")
+    assert reply["seconds"] > 0 and reply["peak_bytes"] >= worker.loaded_bytes > 1e7
+    assert np.load(tmp_path / "refined.npy").shape == (1, 19, 32, 64)
+
+
+def test_images_are_repeatable_and_about_normalised():
+    images = benchmark_networks.random_images((2, 65, 70))
+    assert images.shape == (2, 3, 65, 70) and images.dtype == np.float32
+    np.testing.assert_array_equal(images, benchmark_networks.random_images((2, 65, 70)))
+    assert 0.5 < images.std() < 2
+
+
+def test_paddlesegs_own_pointrend_runs_after_its_mend():
+    call = benchmark_networks._eager(benchmark_networks._paddleseg("ResNet50_vd"))
+    logits = call(benchmark_networks.random_images((1, 64, 128)))
+    assert logits.shape == (1, 19, 64, 128) and np.isfinite(logits).all()
+
+
+def test_sizes_are_checked(capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(["--sizes", "512"])
+    assert "expected HEIGHTxWIDTH" in capsys.readouterr().err
+
+
+@pytest.mark.torch
+def test_both_sides_refine_the_same_maps_alike(tmp_path):
+    pytest.importorskip("mmseg")
+    benchmark_networks.prepare_stub({"folder": str(tmp_path), "points": [256], "formats": []})
+    spec = {"folder": str(tmp_path), "shape": (1, 64, 128), "points": 256, "threads": 2}
+    ours, theirs = (
+        np.asarray(benchmark_networks.refinement({**spec, "entry": entry})()) for entry in ("paddle", "mmsegmentation")
+    )
+    assert theirs.std() > 0.01
+    far = np.abs(ours - theirs).max(axis=1) > 1e-4 * theirs.std()
+    assert far.mean() < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_benchmark_runs_every_section_on_small_images(tmp_path, capsys):
+    for package in ("mmseg", "openvino", "paddle2onnx"):
+        pytest.importorskip(package)
+    options = "--network r50_cityscapes --sizes 64x128 --resolutions 64x128 128x256 --points 64 --batches 2"
+    options += " --entries openvino paddle-inference --rounds 2 --training_rounds 1 --budget 5"
+    assert benchmark.main([*options.split(), "--save_dir", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "benchmark.json").read_text())
+    assert list(report) == ["runtimes", "fidelity", "refinement", "points", "training"]
+    errors = [record["error"] for section in report.values() for record in section["records"]]
+    assert errors == [None] * len(errors)
+    bounds = [row for row in benchmark_report.targets(report) if "coarse logits" in row[0] or "label" in row[0]]
+    assert len(bounds) == 4 and all(value <= bound for _, value, bound in bounds)
+    assert "## Targets" in capsys.readouterr().out
