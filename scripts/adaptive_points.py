@@ -86,8 +86,10 @@ def draw(records):
         ratios = [float(np.median(record["ratios"])) for record in records]
         values = [100 * record[key] for record in records]
         axes.plot(ratios, values, "o-", color="tab:blue")
-        for x, y, record in zip(ratios, values, records):
-            axes.annotate(record["name"], (x, y), textcoords="offset points", xytext=(4, -10), fontsize=7)
+        for i, (x, y, record) in enumerate(zip(ratios, values, records)):
+            below, left = i % 2 == 0, i == len(records) - 2  # the last ones lie close together
+            offset = (-60 if left else 5, -10 if below else 5)
+            axes.annotate(record["name"], (x, y), textcoords="offset points", xytext=offset, fontsize=7)
         axes.set(xlabel="time / time with all points", ylabel="%", title=title)
         axes.margins(x=0.2)
         axes.grid(alpha=0.3)

@@ -15,7 +15,7 @@ other things too. Sections:
     points       its time against the number of points
     training     a step of PointRend against one of SemanticFPN
 
-Results go to --save_dir after each section; another run replaces what it measures anew, sections and shapes.
+Results go to --save_dir after each section; another run replaces what it measures anew.
 """
 
 import argparse
@@ -186,11 +186,17 @@ def grouped(units, alive):
 
 
 def merged(old, new):
-    """The records of a section: new ones, and old ones of other shapes."""
-    shapes = [record["shape"] for record in new]
-    kept = [record for record in old if record["shape"] not in shapes]
+    """The records of a section: new ones, and old ones of what was not measured anew; groups stay whole."""
+    renewed = {_measured_thing(record) for record in new}
+    stale = [record for record in old if _measured_thing(record) in renewed and record.get("entry") != REFERENCE]
+    groups = {record.get("group") for record in stale}
+    kept = [record for record in old if (record["group"] not in groups if "group" in record else record not in stale)]
     first = 1 + max((record.get("group", 0) for record in kept), default=-1)
     return kept + [{**record, "group": record["group"] + first} if "group" in record else record for record in new]
+
+
+def _measured_thing(record):
+    return (*record["shape"], *(record.get(key) for key in ("entry", "runtime", "part", "points")))
 
 
 def differences(ours, theirs):

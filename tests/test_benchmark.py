@@ -280,3 +280,17 @@ def test_benchmark_runs_every_section_on_small_images(tmp_path, capsys):
     bounds = [row for row in benchmark_report.targets(report) if "coarse logits" in row[0] or "label" in row[0]]
     assert len(bounds) == 4 and all(value <= bound for _, value, bound in bounds)
     assert "## Targets" in capsys.readouterr().out
+
+
+def test_another_run_replaces_what_it_measures_anew():
+    def record(entry, group, seconds, shape=(1, 2, 3)):
+        return {"entry": entry, "group": group, "seconds": seconds, "shape": list(shape), "points": None}
+
+    reference = benchmark.REFERENCE
+    old = [record(reference, 0, 1), record("paddle", 0, 2), record(reference, 1, 3), record("openvino", 1, 4)]
+    new = [record(reference, 0, 5), record("paddle", 0, 6)]
+    assert benchmark.merged(old, new) == [*old[2:], record(reference, 2, 5), record("paddle", 2, 6)]
+    other_size = [record(reference, 0, 7, (1, 4, 6)), record("paddle", 0, 8, (1, 4, 6))]
+    assert [r["group"] for r in benchmark.merged(old, other_size)] == [0, 0, 1, 1, 2, 2]
+    fidelity = [{"shape": [1, 2, 3], "runtime": "openvino", "part": part, "error": None} for part in ("coarse", "all")]
+    assert benchmark.merged(fidelity, [{**fidelity[1], "error": "x"}]) == [fidelity[0], {**fidelity[1], "error": "x"}]

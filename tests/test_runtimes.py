@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -242,6 +243,22 @@ def test_importing_the_package_imports_no_runtime():
     code = "import sys, paddle_pointrend; print(sorted({'onnxruntime', 'openvino', 'rasterio'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_running_exported_networks_needs_no_paddle(exports, name):
+    pytest.importorskip(name)
+    _, folders = exports
+    code = (
+        "import sys, numpy; from paddle_pointrend import Predictor;"
+        f"predictor = Predictor({str(folders['onnx', 'logits'])!r}, runtime={name!r});"
+        "labels = predictor.predict(numpy.zeros([8, 9, 3], 'uint8'));"
+        "print(labels.shape, sorted({'paddle', 'paddleseg'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PADDLE_POINTREND_RUNTIME_ONLY": "1"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip().splitlines()[-1] == "(8, 9) []"
 
 
 def test_classes_of_the_tiny_network_are_seen(exports):
