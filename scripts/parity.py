@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import paddle
 
-from paddle_pointrend import pointrend
+from paddle_pointrend import cpu_maps, pointrend
 from paddle_pointrend.points import calculate_uncertainty, point_sample, select_uncertain_points
 
 IGNORED = 255
@@ -241,7 +241,7 @@ def paddle_stages(model, images):
     stages = {f"res{i + 2}": m for i, m in enumerate(maps)} | {f"p{i + 2}": m for i, m in enumerate(pyramid)}
     stages["coarse"] = coarse
     for i, num_points in enumerate(model.num_subdivision_points):
-        doubled = paddle.nn.functional.interpolate(logits, scale_factor=2, mode="bilinear", align_corners=False)
+        doubled = cpu_maps.double(logits)
         indices, coords = select_uncertain_points(calculate_uncertainty(doubled), num_points)
         fine, at_points = point_sample(pyramid[0], coords), point_sample(coarse, coords)
         logits, used_coords = model.subdivide(logits, coarse, pyramid[:1], num_points)
