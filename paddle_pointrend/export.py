@@ -13,7 +13,7 @@ import yaml
 from paddle import nn
 
 from paddle_pointrend.points import grid_sample_everywhere
-from paddle_pointrend.runtimes import FORMATS, load_runtime
+from paddle_pointrend.runtimes import FORMATS, fastest_runtime, load_runtime, read_deploy_file
 from paddle_pointrend.taps import image_channels
 from paddle_pointrend.visualize import default_palette
 
@@ -21,7 +21,6 @@ OUTPUTS = ("logits", "label")
 ONNX_OPSET = 18
 # Batch, height and width of the images that compare_with_eager runs: one whose sides all strides divide, one that none.
 CHECKED_SIZES = ((1, 256, 384), (2, 185, 235))
-_CHECKING_RUNTIME = {"onnx": "onnxruntime", "paddle": "paddle-inference"}
 
 
 class ExportError(ValueError):
@@ -77,22 +76,22 @@ def export_model(
             os.replace(draft / name, folder / name)
 
 
-def compare_with_eager(model, folder, runtime=None, sizes=CHECKED_SIZES, *, output="logits", output_size=None):
+def compare_with_eager(model, folder, runtime=None, sizes=CHECKED_SIZES, *, output_size=None):
     """Runs an exported network and the model it was made of on random images of several sizes.
 
     Args:
         model: as given to export_model.
         folder: where that wrote to.
-        runtime: a name of runtimes.RUNTIMES; None for onnxruntime or paddle-inference, whichever reads the folder.
+        runtime: a name of runtimes.RUNTIMES; None for the fastest one that reads the folder.
         sizes: (batch, height, width) of each.
-        output, output_size: as given to export_model.
+        output_size: as given to export_model.
 
     Returns:
         A dict for each size: "size", "different_labels", the share of pixels; and of logits "max_difference", the
         largest, and "max_logit".
     """
-    format = "onnx" if (pathlib.Path(folder) / "model.onnx").is_file() else "paddle"
-    run = load_runtime(runtime or _CHECKING_RUNTIME[format], folder)
+    makes_labels = read_deploy_file(folder)["output"] == "label"
+    run = load_runtime(runtime or fastest_runtime(folder), folder)
     layer = _Exported(model, "logits", output_size)
     layer.eval()
     random, rows = np.random.RandomState(0), []
@@ -102,9 +101,9 @@ def compare_with_eager(model, folder, runtime=None, sizes=CHECKED_SIZES, *, outp
             expected = layer(paddle.to_tensor(images)).numpy()
         got = run(images)
         row = {"size": [batch, height, width]}
-        labels = got if output == "label" else got.argmax(axis=1)
+        labels = got if makes_labels else got.argmax(axis=1)
         row["different_labels"] = float((labels != expected.argmax(axis=1)).mean())
-        if output == "logits":
+        if not makes_labels:
             row["max_difference"] = float(np.abs(got - expected).max())
             row["max_logit"] = float(np.abs(expected).max())
         rows.append(row)
@@ -130,9 +129,7 @@ class _Exported(nn.Layer):
 
 @paddle.no_grad()
 def _count_classes(model, channels):
-    outputs = model(paddle.zeros([1, channels, 64, 64]))
-    logits = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
-    return logits.shape[1]
+    return _Exported(model, "logits", None)(paddle.zeros([1, channels, 64, 64])).shape[1]
 
 
 def _describe(format, output, num_classes, channels, classes, palette, transforms):

@@ -62,7 +62,7 @@ class TestEveryRuntime:
             labels = run(images)
             assert labels.dtype == np.uint8 and labels.shape == shape
             assert (labels == logits.argmax(axis=1))[clearly(logits)].all()
-        rows = compare_with_eager(model, tmp_path, runtime, SIZES, output="label")
+        rows = compare_with_eager(model, tmp_path, runtime, SIZES)
         assert all(row["different_labels"] < 1e-3 for row in rows)
 
     def test_output_size_resizes_the_logits(self, tmp_path, runtime):

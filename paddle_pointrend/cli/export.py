@@ -43,14 +43,15 @@ def run(args):
     set_device("cpu")
     config, _, model = load_trained_model(args)
     make_save_dir(args.save_dir)
-    output = {"output": args.output, "output_size": args.output_size and args.output_size[::-1]}
+    size = args.output_size and args.output_size[::-1]
+    options = {"format": args.format, "output": args.output, "output_size": size}
     try:
-        export_model(model, args.save_dir, format=args.format, **output, **describe(config.dic))
+        export_model(model, args.save_dir, **options, **describe(config.dic))
     except ExportError as error:
         raise UsageError(str(error)) from error
     files = "model.onnx" if args.format == "onnx" else "model.json, model.pdiparams"
     logger.info(f"Wrote {files} and deploy.yaml into {args.save_dir}")
-    rows = compare_with_eager(model, args.save_dir, **output)
+    rows = compare_with_eager(model, args.save_dir, output_size=size)
     for row in rows:
         logger.info(_in_words(row))
     if max(row["different_labels"] for row in rows) > MOST_DIFFERENT_LABELS:
