@@ -7,22 +7,28 @@ import os
 from pathlib import Path
 
 
-def write_whole(path, data):
-    """Writes bytes to a file, which is then either as it was or whole, even if the process is killed.
+@contextlib.contextmanager
+def whole_file(path):
+    """The path of a temporary file beside `path`, to be written in the block; it takes its name at the block's end.
 
-    A temporary file beside it takes its name at the end. A symbolic link stays one: its target is written.
+    So the file is either as it was or whole, even if the process is killed. A symbolic link stays one: its target is
+    written.
 
     Args:
         path: the file; its folder exists.
-        data: bytes.
 
     Raises:
         OSError: it cannot be written; the temporary file is gone.
     """
-    with _draft(path) as (file, target):
-        file.write(data)
-        file.close()
-        os.replace(file.name, target)
+    with _draft(path) as (draft, target):
+        yield draft
+        os.replace(draft, target)
+
+
+def write_whole(path, data):
+    """Writes bytes to a `whole_file`."""
+    with whole_file(path) as draft:
+        draft.write_bytes(data)
 
 
 def write_json(path, content):
@@ -31,20 +37,21 @@ def write_json(path, content):
 
 
 def check_writable(path):
-    """Raises OSError if `write_whole` cannot write this file; found before the work rather than after it."""
-    with _draft(path):
-        pass
+    """Raises OSError if a `whole_file` cannot be written there; found before the work rather than after it."""
+    with _draft(path) as (draft, _):
+        draft.touch()
 
 
 @contextlib.contextmanager
 def _draft(path):
-    """(an open temporary file beside the target, the target); the file is removed unless it was renamed."""
+    """(the path of a temporary file beside the target, the target); the file is removed unless it was renamed."""
     target = Path(path).resolve()
     if target.exists() and not target.is_file():  # a rename would put a file in the place of a device
         raise OSError(errno.EINVAL, "this is not a regular file", str(path))
+    if not target.parent.exists():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target.parent))
     draft = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        with draft.open("wb") as file:
-            yield file, target
+        yield draft, target
     finally:
         draft.unlink(missing_ok=True)

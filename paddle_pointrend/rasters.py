@@ -4,11 +4,12 @@ This is the "large" extra: pip install -c constraints.txt -e ".[large]".
 """
 
 import contextlib
-import os
 import pathlib
 import warnings
 
 import numpy as np
+
+from paddle_pointrend.files import whole_file
 
 _TILE = 256  # pixels; TIFF wants multiples of 16
 _CACHE_MEGABYTES = 128  # GDAL's own default is a share of the machine's memory
@@ -93,27 +94,19 @@ def write_label_map(path, size, palette, place):
         RasterError: rasterio is not installed. RasterWriteError: the file cannot be written.
     """
     rasterio = _rasterio()
-    target = pathlib.Path(path).resolve()
-    if target.exists() and not target.is_file():
-        raise RasterWriteError(f"cannot write {path}: this is not a regular file")
-    if not target.parent.is_dir():
-        raise RasterWriteError(f"cannot write {path}: there is no folder {target.parent}")
-    draft = target.with_name(f"{target.name}.{os.getpid()}.part")
     profile = {"driver": "GTiff", "height": size[0], "width": size[1], "count": 1, "dtype": "uint8"}
     profile |= {"tiled": True, "blockxsize": _TILE, "blockysize": _TILE, "compress": "deflate", "bigtiff": "if_safer"}
     try:
-        with _no_place_is_no_fault(rasterio):
-            dataset = rasterio.open(draft, "w", **profile, **place)
-        with dataset:
-            dataset.write_colormap(1, {i: tuple(int(v) for v in color) for i, color in enumerate(palette)})
-            writer = _TileRowWriter(dataset)
-            yield writer.write
-            writer.finish()
-        os.replace(draft, target)
+        with whole_file(path) as draft:
+            with _no_place_is_no_fault(rasterio):
+                dataset = rasterio.open(draft, "w", **profile, **place)
+            with dataset:
+                dataset.write_colormap(1, {i: tuple(int(v) for v in color) for i, color in enumerate(palette)})
+                writer = _TileRowWriter(dataset)
+                yield writer.write
+                writer.finish()
     except (OSError, rasterio.errors.RasterioError) as error:
         raise RasterWriteError(f"cannot write {path}: {_reason(error)}") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 class _TileRowWriter:

@@ -331,7 +331,7 @@ def test_refuses_targets_that_cannot_be_written(network, rasterio, tmp_path):
     predictor = Predictor.from_model(network, mean=MEAN, std=STD)
     with pytest.raises(RasterError, match="this is not a regular file"):
         predictor.predict_file(source, tmp_path, progress=False)
-    with pytest.raises(RasterError, match="there is no folder"):
+    with pytest.raises(RasterError, match="there is no such folder"):
         predictor.predict_file(source, tmp_path / "none" / "labels.tif", progress=False)
 
 

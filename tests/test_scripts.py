@@ -119,12 +119,55 @@ def test_results_table_has_a_dash_for_what_was_not_measured(tmp_path, capsys):
     assert row == "| net | prediction | - | 50.00, 50.00: **50.00** | -, 50.00: **50.00** |"
 
 
-def test_refinement_latency_prints_medians_and_ratio(pointrend_config, tmp_path, capsys):
+@pytest.fixture
+def tiny_model(pointrend_config, tmp_path):
+    """The arguments --config and --model_path of a tiny PointRendSeg."""
     model = SegBuilder(Config(str(pointrend_config))).model
     paddle.save(model.state_dict(), str(tmp_path / "model.pdparams"))
-    arguments = ["--config", str(pointrend_config), "--model_path", str(tmp_path / "model.pdparams")]
-    _load("refinement_latency").main([*arguments, "--size", "64", "96", "--rounds", "3"])
+    return ["--config", str(pointrend_config), "--model_path", str(tmp_path / "model.pdparams")]
+
+
+def test_refinement_latency_prints_medians_and_ratio(tiny_model, capsys):
+    _load("refinement_latency").main([*tiny_model, "--size", "64", "96", "--rounds", "3"])
     printed = capsys.readouterr().out
     assert "64x96, 3 rounds, cpu" in printed
     median = float(re.search(r"ratio: +([\d.]+) \(", printed)[1])
     assert median > 0
+
+
+@pytest.mark.slow
+def test_adaptive_points_scores_all_variants_and_draws_them(tiny_model, tmp_path, capsys):
+    arguments = ["--runtime", "paddle-inference", "--thresholds", "0", "1", "--save_dir", str(tmp_path / "out")]
+    _load("adaptive_points").main([*tiny_model, *arguments])
+    names = ["coarse", "margin <= 0", "margin <= 1", "all points"]
+    records = json.loads((tmp_path / "out" / "adaptive_points.json").read_text())
+    assert [record["name"] for record in records] == names
+    assert all(len(record["seconds"]) == 3 and 0 <= record["miou"] <= 1 for record in records)
+    assert records[-1]["ratios"] == [1, 1, 1]
+    assert cv2.imread(str(tmp_path / "out" / "adaptive_points.png")) is not None
+    printed = capsys.readouterr().out
+    assert all(f"| {name} |" in printed for name in names)
+
+
+def test_compare_runtimes_counts_every_pixel_of_every_runtime(tiny_model, tmp_path, capsys):
+    arguments = ["--runtimes", "paddle-inference", "--save_dir", str(tmp_path / "out")]
+    _load("compare_runtimes").main([*tiny_model, *arguments])
+    coarse, refined = json.loads((tmp_path / "out" / "compare_runtimes.json").read_text())
+    assert (coarse["part"], refined["part"]) == ("coarse", "refined")
+    assert coarse["pixels"] == refined["pixels"] == 3 * 64 * 64
+    assert coarse["max_difference"] < 1e-4
+    assert "| paddle-inference | refined |" in capsys.readouterr().out
+
+
+def test_compare_runtimes_sees_what_differs():
+    script = _load("compare_runtimes")
+    model = types.SimpleNamespace(predict_both=lambda images: (images, images))
+    dataset = [{"img": np.stack([np.zeros([2, 2]), np.eye(2)])}]
+
+    def swapped(images):
+        return images[:, ::-1]
+
+    (record,) = script.compare(model, {("onnxruntime", "refined"): swapped}, dataset)
+    assert record == {
+        "runtime": "onnxruntime", "part": "refined", "max_difference": 1.0, "different": 2, "pixels": 4
+    }  # fmt: skip
