@@ -5,6 +5,7 @@ All are one kind of object: `runtime(images float32 [N, C, H, W]) -> array`, log
 are imported when a runtime of theirs is made, not before.
 """
 
+import functools
 import importlib.util
 import os
 import pathlib
@@ -157,19 +158,16 @@ class OpenVINORuntime:
     name = "openvino"
 
     def __init__(self, folder, num_threads):
-        import openvino
-
         # On processors with bfloat16 units OpenVINO rounds to it unless told otherwise, which changes label maps.
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         options["INFERENCE_NUM_THREADS"] = num_threads
         file = _existing(folder, "model.onnx")
-        core = openvino.Core()
 
         def compile_for(shape):
-            model = core.read_model(str(file))
+            model = _openvino_core().read_model(str(file))
             if shape is not None:
                 model.reshape(list(shape))
-            self.network = compiled = core.compile_model(model, "CPU", options)
+            self.network = compiled = _openvino_core().compile_model(model, "CPU", options)
             # share_outputs is off: the result is a copy, not the memory that the next call writes.
             return lambda images: compiled(np.ascontiguousarray(images), share_outputs=False)[0]
 
@@ -177,6 +175,19 @@ class OpenVINORuntime:
 
     def __call__(self, images):
         return self._run(images)
+
+
+@functools.cache
+def _openvino_core():
+    """The one OpenVINO Core of this process, never deleted.
+
+    A Core's CPU plugin gives the thread a stack for signal handlers, and takes it away when the Core goes. Of two Cores
+    that go in the order in which they came, the second leaves the thread with the first one's, which is unmapped: the
+    next signal that Python handles ends the process (OpenVINO 2026.4.1 on processors with AMX).
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class ONNXRuntime:

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -259,6 +260,23 @@ def test_running_exported_networks_needs_no_paddle(exports, name):
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip().splitlines()[-1] == "(8, 9) []"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="signals are POSIX's")
+def test_signals_are_handled_after_openvino_networks_are_gone(exports):
+    pytest.importorskip("openvino")
+    _, folders = exports
+    code = (
+        "import faulthandler, gc, os, signal; from paddle_pointrend.runtimes import load_runtime;"
+        "faulthandler.enable();"  # gives the thread a stack for signal handlers, as pytest does
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'));"
+        f"first, second = (load_runtime('openvino', {str(folders['onnx', 'logits'])!r}) for _ in range(2));"
+        "del first; gc.collect(); del second; gc.collect();"
+        "os.kill(os.getpid(), signal.SIGUSR1)"
+    )
+    environment = {**os.environ, "PADDLE_POINTREND_RUNTIME_ONLY": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout.split()) == (0, ["handled"])
 
 
 def test_classes_of_the_tiny_network_are_seen(exports):
