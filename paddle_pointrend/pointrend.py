@@ -12,10 +12,12 @@ from paddle_pointrend import cpu_maps
 from paddle_pointrend.checkpoints import load_pretrained
 from paddle_pointrend.point_head import PointHead
 from paddle_pointrend.points import (
+    are_unsure,
     calculate_uncertainty,
     check_sampling_options,
     grid_of_classes,
     keep_unsure_points,
+    order_as_in_memory,
     point_reader,
     replace_points,
     sample_training_points,
@@ -179,6 +181,32 @@ class PointRendSeg(nn.Layer):
             logits, _ = self._subdivide(logits, readers, num_points)
         return _resize(logits[:, : coarse_logits.shape[1]], size)
 
+    def refine_labels(self, coarse_logits, fine_features, size):
+        """The best classes, int64 [N, *size], of what `refine` returns.
+
+        Where the last step's map has that size its points change labels instead of logits, which saves a copy of the
+        full-size logits.
+        """
+        if not self.num_subdivision_points:
+            return self.refine(coarse_logits, fine_features, size).argmax(axis=1)
+        readers = _point_readers(coarse_logits, fine_features)
+        logits = _fill_grid(coarse_logits)
+        *steps, last = self.num_subdivision_points
+        for num_points in steps:
+            logits, _ = self._subdivide(logits, readers, num_points)
+        logits, indices, _, *points = self._predict_again(logits, readers, last)
+        point_logits, is_unsure = points
+
+        def changed_labels():
+            labels, point_labels = (x.argmax(axis=1, keepdim=True) for x in (logits, point_logits))
+            return replace_points(labels, indices, point_labels, is_unsure).squeeze(1)
+
+        def resized_labels():
+            refined = replace_points(logits, indices, point_logits, is_unsure)
+            return _interpolate(refined[:, : coarse_logits.shape[1]], size).argmax(axis=1)
+
+        return _if_of_size(logits, size, changed_labels, resized_labels)
+
     def subdivide(self, logits, coarse_logits, fine_features, num_points):
         """One step: the map doubled, its most uncertain points predicted again.
 
@@ -192,15 +220,30 @@ class PointRendSeg(nn.Layer):
 
     def _subdivide(self, logits, readers, num_points):
         """`subdivide` with the functions of `_point_readers`."""
+        logits, indices, coords, point_logits, is_unsure = self._predict_again(logits, readers, num_points)
+        return replace_points(logits, indices, point_logits, is_unsure), coords
+
+    def _predict_again(self, logits, readers, num_points):
+        """The doubled map [N, K, H, W] and its points: indices, coords, logits [N, K, P], and which of them count."""
         if self.doubles:
             logits = cpu_maps.double(logits)
         else:
             logits = logits.clone()  # replace_points may write into it
         uncertainty, is_unsure = calculate_uncertainty(logits), None
-        indices, coords = select_uncertain_points(uncertainty, num_points)
+        indices, _ = select_uncertain_points(uncertainty, num_points, sorted=self.refine_threshold is not None)
         if self.refine_threshold is not None:
-            indices, coords, is_unsure = keep_unsure_points(uncertainty, indices, coords, self.refine_threshold)
-        return replace_points(logits, indices, self._predict_with(readers, coords), is_unsure), coords
+            indices = keep_unsure_points(uncertainty, indices, self.refine_threshold)
+        indices, coords = order_as_in_memory(indices, uncertainty.shape[2:])
+        if self.refine_threshold is not None:
+            is_unsure = are_unsure(uncertainty, indices, self.refine_threshold)
+        return logits, indices, coords, self._predict_with(readers, coords), is_unsure
+
+    def predict_labels(self, x):
+        """The best classes, int64 [N, H, W], of what `forward` gives in evaluation for images [N, 3, H, W]."""
+        images = _pad_to_multiple(x, self.size_divisor)
+        _, coarse_logits, fine_features = self._read_segmentor(images)
+        labels = self.refine_labels(coarse_logits, fine_features, images.shape[2:])
+        return labels if images is x else labels[:, : x.shape[2], : x.shape[3]]
 
     def predict_both(self, x):
         """Coarse and refined logits, each [N, K, H, W], of images [N, 3, H, W] in one forward pass."""
@@ -239,19 +282,22 @@ def _check_divisible(images, divisor):
         )
 
 
-@paddle.jit.not_to_static
 def _resize(logits, size):
     """Logits [N, K, *size]; where they have that size already nothing is computed."""
+    return _if_of_size(logits, size, lambda: logits, lambda: _interpolate(logits, size))
+
+
+def _interpolate(logits, size):
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+
+@paddle.jit.not_to_static
+def _if_of_size(logits, size, same, other):
+    """same() where the logits [N, K, H, W] have that size, else other()."""
     if paddle.in_dynamic_mode():
-        if list(logits.shape[2:]) == list(size):
-            return logits
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return same() if list(logits.shape[2:]) == list(size) else other()
     height, width = paddle.shape(logits)[2:]
-    return paddle.static.nn.cond(
-        paddle.logical_and(height == size[0], width == size[1]),
-        lambda: logits,
-        lambda: F.interpolate(logits, size=size, mode="bilinear", align_corners=False),
-    )
+    return paddle.static.nn.cond(paddle.logical_and(height == size[0], width == size[1]), same, other)
 
 
 def _fill_grid(logits):

@@ -246,15 +246,16 @@ def _check_num_points(num_points):
         raise ValueError(f"num_points must be a whole number of at least 1, got {num_points!r}")
 
 
-def select_uncertain_points(uncertainty, num_points):
+def select_uncertain_points(uncertainty, num_points, *, sorted=True):
     """The most uncertain pixels of a map, and their centres (section 3.1, "Inference").
 
     Args:
         uncertainty: float tensor [N, 1, H, W].
         num_points: points to take of each image; all H * W are taken where the map has fewer.
+        sorted: False if the order does not matter, which takes a little less time.
 
     Returns:
-        indices: int64 [N, P], y * W + x, most uncertain first; exact for every H * W below 2^63.
+        indices: int64 [N, P], y * W + x, most uncertain first if sorted; exact for every H * W below 2^63.
         coords: float32 [N, P, 2], the pixels' centres as (x, y) in [0, 1].
 
     Raises:
@@ -264,32 +265,55 @@ def select_uncertain_points(uncertainty, num_points):
         raise ValueError(f"uncertainty must be [N, 1, H, W], got shape {list(uncertainty.shape)}")
     _check_num_points(num_points)
     height, width = uncertainty.shape[2], uncertainty.shape[3]
-    indices = paddle.topk(uncertainty.flatten(1), _at_most(num_points, height * width), axis=1)[1]
+    count = _at_most(num_points, height * width)
+    indices = paddle.topk(uncertainty.flatten(1), count, axis=1, sorted=sorted)[1]
+    return indices, _pixel_centres(indices, height, width)
+
+
+def _pixel_centres(indices, height, width):
+    """float32 [N, P, 2] of indices int64 [N, P]."""
     # Integers until here: float32 has no odd numbers above 2^24, which a 4096 x 8192 map exceeds.
     x = (indices % width).astype("float32") + 0.5
     y = (indices // width).astype("float32") + 0.5
-    return indices, paddle.stack([x / width, y / height], axis=2)
+    return paddle.stack([x / width, y / height], axis=2)
 
 
-def keep_unsure_points(uncertainty, indices, coords, threshold):
+def order_as_in_memory(indices, size):
+    """Points from the top of the map to its bottom: what lies together is read and written together.
+
+    On maps larger than the processor's cache that halves the time of sampling.
+
+    Args:
+        indices: int64 [N, P].
+        size: (height, width) of the map.
+
+    Returns:
+        indices and coords, as select_uncertain_points.
+    """
+    indices = paddle.sort(indices, axis=1)
+    return indices, _pixel_centres(indices, *size)
+
+
+def keep_unsure_points(uncertainty, indices, threshold):
     """Of selected points those whose margin, best minus second-best logit, is at most a threshold.
 
-    All images keep as many points as the one that has most such points, at least one.
+    All images keep as many points as the one that has most such points, at least one; see `are_unsure`.
 
     Args:
         uncertainty: [N, 1, H, W].
-        indices, coords: what select_uncertain_points made of it, most uncertain first.
+        indices: what select_uncertain_points made of it, most uncertain first.
         threshold: of the margin, >= 0.
 
     Returns:
-        indices [N, Q] and coords [N, Q, 2] with Q <= P, and is_unsure bool [N, Q].
+        int64 [N, Q] with Q <= P.
     """
-    values = paddle.take_along_axis(uncertainty.flatten(1), indices, axis=1, broadcast=False)
-    is_unsure = values >= -threshold
-    count = is_unsure.astype("int64").sum(axis=1).max().clip(min=1)
-    if paddle.in_dynamic_mode():
-        count = int(count)
-    return indices[:, :count], coords[:, :count], is_unsure[:, :count]
+    count = are_unsure(uncertainty, indices, threshold).astype("int64").sum(axis=1).max().clip(min=1)
+    return indices[:, : int(count) if paddle.in_dynamic_mode() else count]
+
+
+def are_unsure(uncertainty, indices, threshold):
+    """bool [N, P]: which points' margins are at most a threshold."""
+    return paddle.take_along_axis(uncertainty.flatten(1), indices, axis=1, broadcast=False) >= -threshold
 
 
 def replace_points(logits, indices, point_logits, is_unsure=None):

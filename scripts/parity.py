@@ -12,7 +12,12 @@ import numpy as np
 import paddle
 
 from paddle_pointrend import cpu_maps, pointrend
-from paddle_pointrend.points import calculate_uncertainty, point_sample, select_uncertain_points
+from paddle_pointrend.points import (
+    calculate_uncertainty,
+    order_as_in_memory,
+    point_sample,
+    select_uncertain_points,
+)
 
 IGNORED = 255
 TOLERANCE = 2e-5  # of the standard deviation of the reference's map
@@ -245,7 +250,7 @@ def paddle_stages(model, images):
         indices, coords = select_uncertain_points(calculate_uncertainty(doubled), num_points)
         fine, at_points = point_sample(pyramid[0], coords), point_sample(coarse, coords)
         logits, used_coords = model.subdivide(logits, coarse, pyramid[:1], num_points)
-        if not np.array_equal(used_coords.numpy(), coords.numpy()):
+        if not np.array_equal(used_coords.numpy(), order_as_in_memory(indices, doubled.shape[2:])[1].numpy()):
             raise AssertionError("subdivide chose other points than select_uncertain_points")
         step = {"indices": indices, "coords": coords, "fine": fine, "coarse": at_points}
         step |= {"logits": model.point_head(fine, at_points), "refined": logits}

@@ -141,8 +141,8 @@ def chosen_points(monkeypatch):
     """A list that every subdivision step appends to: (the shape of the uncertainty map, the number of points)."""
     steps = []
 
-    def watch(uncertainty, num_points):
-        indices, coords = select_uncertain_points(uncertainty, num_points)
+    def watch(uncertainty, num_points, **options):
+        indices, coords = select_uncertain_points(uncertainty, num_points, **options)
         steps.append((list(uncertainty.shape), coords.shape[1]))
         return indices, coords
 

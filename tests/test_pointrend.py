@@ -221,6 +221,21 @@ class TestRefinement:
         with pytest.raises(ValueError, match=r"refine_threshold must be at least 0, .* got -1"):
             small_model(refine_threshold=-1)
 
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"refine_threshold": 0.05}, {"size_divisor": 32}, {"subdivision_steps": 0}, {"subdivision_steps": 5}],
+    )
+    @pytest.mark.parametrize("size", [(64, 96), (50, 70)])
+    def test_labels_are_the_best_classes(self, options, size):
+        model = spread_predictor(small_model(5, num_subdivision_points=300, **options))
+        model.eval()
+        images = paddle.randn([2, 3, *size])
+        labels = model.predict_labels(images)
+        assert labels.dtype == paddle.int64
+        expected = model(images)[0].numpy().argmax(axis=1)
+        assert len(np.unique(expected)) > 1
+        np.testing.assert_array_equal(labels.numpy(), expected)
+
     @pytest.mark.parametrize(("coarse_stride", "steps"), [(1, 1), (2, 1), (4, 2), (8, 3), (32, 5)])
     def test_by_default_the_steps_reach_the_inputs_size(self, coarse_stride, steps):
         segmentor = FixedSegmentor(paddle.zeros([1, 2, 4, 4]), [paddle.zeros([1, 3, 4, 4])], coarse_stride)

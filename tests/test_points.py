@@ -16,7 +16,9 @@ from paddle_pointrend import (
 from paddle_pointrend.points import (
     grid_of_classes,
     grid_sample_everywhere,
+    are_unsure,
     keep_unsure_points,
+    order_as_in_memory,
     point_reader,
     replace_points,
 )
@@ -312,21 +314,38 @@ class TestKeepUnsurePoints:
     def test_keeps_margins_up_to_the_threshold(self):
         margins = np.stack([RNG.permutation(30) / 2, RNG.permutation(30)]).reshape(2, 1, 5, 6).astype("float32")
         uncertainty = paddle.to_tensor(-margins)
-        indices, coords = select_uncertain_points(uncertainty, 20)
-        kept, kept_coords, is_unsure = keep_unsure_points(uncertainty, indices, coords, 8)
+        indices, _ = select_uncertain_points(uncertainty, 20)
+        kept = keep_unsure_points(uncertainty, indices, 8)
         counts = (margins <= 8).reshape(2, -1).sum(axis=1)
         assert counts.tolist() == [17, 9]
-        assert kept.shape == is_unsure.shape == [2, counts.max()]
-        assert is_unsure.numpy().sum(axis=1).tolist() == counts.tolist()
         np.testing.assert_array_equal(kept.numpy(), indices.numpy()[:, : counts.max()])
-        np.testing.assert_array_equal(kept_coords.numpy(), coords.numpy()[:, : counts.max()])
+        is_unsure = are_unsure(uncertainty, kept, 8).numpy()
+        expected = np.take_along_axis(margins.reshape(2, 30), kept.numpy(), axis=1) <= 8
+        np.testing.assert_array_equal(is_unsure, expected)
+        assert is_unsure.sum(axis=1).tolist() == counts.tolist()
 
     def test_keeps_one_where_all_are_sure(self):
         uncertainty = paddle.full([2, 1, 4, 4], -9.0)
-        indices, coords = select_uncertain_points(uncertainty, 5)
-        kept, _, is_unsure = keep_unsure_points(uncertainty, indices, coords, 1.0)
+        indices, _ = select_uncertain_points(uncertainty, 5)
+        kept = keep_unsure_points(uncertainty, indices, 1.0)
         assert kept.shape == [2, 1]
-        assert not is_unsure.numpy().any()
+        assert not are_unsure(uncertainty, kept, 1.0).numpy().any()
+
+
+def test_unsorted_points_are_the_same_points():
+    uncertainty = paddle.to_tensor(RNG.permutation(60).reshape(2, 1, 5, 6).astype("float32"))
+    indices, coords = select_uncertain_points(uncertainty, 9, sorted=False)
+    expected, _ = select_uncertain_points(uncertainty, 9)
+    np.testing.assert_array_equal(np.sort(indices.numpy()), np.sort(expected.numpy()))
+    np.testing.assert_array_equal((coords.numpy() * [6, 5]) // 1 @ [1, 6], indices.numpy())
+
+
+def test_points_in_memory_order_are_the_same_points():
+    indices, coords = select_uncertain_points(paddle.to_tensor(RNG.standard_normal((2, 1, 5, 6)).astype("float32")), 9)
+    ordered, ordered_coords = order_as_in_memory(indices, (5, 6))
+    np.testing.assert_array_equal(ordered.numpy(), np.sort(indices.numpy(), axis=1))
+    places = np.argsort(indices.numpy(), axis=1)[..., None]
+    np.testing.assert_array_equal(ordered_coords.numpy(), np.take_along_axis(coords.numpy(), places, axis=1))
 
 
 class TestReplacePoints:
