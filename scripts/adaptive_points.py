@@ -17,6 +17,7 @@ import time
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import numpy as np
+from exports import export_coarse
 from timing import quartiles
 from tqdm import tqdm
 
@@ -31,20 +32,10 @@ THRESHOLDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 FULL, COARSE = "all points", "coarse"
 
 
-def export_coarse(model, folder, file_format):
-    """Exports the network without its refinement."""
-    if hasattr(model.segmentor, "forward_features"):
-        export_model(model.segmentor, folder, format=file_format)
-    else:
-        model.num_subdivision_points, points = [], model.num_subdivision_points
-        export_model(model, folder, format=file_format)
-        model.num_subdivision_points = points
-
-
 def export_variants(model, thresholds, folder, file_format):
     """Name -> exported folder: the coarse network, one for each threshold, and full refinement."""
     folders = {COARSE: folder / "coarse"}
-    export_coarse(model, folders[COARSE], file_format)
+    export_coarse(model, folders[COARSE], format=file_format)
     for threshold in (*thresholds, None):
         name = FULL if threshold is None else f"margin <= {threshold:g}"
         folders[name] = folder / name.replace(" ", "")

@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 
 import numpy as np
 import paddle
-from adaptive_points import export_coarse
+from exports import export_coarse
 from tqdm import tqdm
 
 from paddle_pointrend.cli.common import build
@@ -31,7 +31,7 @@ PARTS = ("coarse", "refined")
 def load_all(model, names, folder):
     """(runtime, part) -> the runtime, of the network exported to `folder` in the formats that they read."""
     for file_format in {FORMATS[name] for name in names}:
-        export_coarse(model, folder / f"coarse-{file_format}", file_format)
+        export_coarse(model, folder / f"coarse-{file_format}", format=file_format)
         export_model(model, folder / f"refined-{file_format}", format=file_format)
     return {(name, part): load_runtime(name, folder / f"{part}-{FORMATS[name]}") for name in names for part in PARTS}
 

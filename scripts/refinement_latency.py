@@ -1,40 +1,81 @@
-"""What PointRend adds to a model's time: the segmentor alone and with refinement, run alternately in one process.
+"""What PointRend adds to a model's time: the coarse network and the refined one, run alternately in one process.
 
     python scripts/refinement_latency.py --config CONFIG.yml --model_path WEIGHTS.pdparams --size 360 480
+    python scripts/refinement_latency.py --config CONFIG.yml --runtime onnxruntime --output label
 
-Prints the median and the quartiles of each, and of the ratios of neighbouring runs. Eager mode, one image.
+The coarse network upsamples to the image's size itself, in its time. Prints the median and the quartiles of each,
+and of the ratios of neighbouring runs. One image; without --model_path the weights are random, which take as long.
 """
 
 import argparse
 import os
+import pathlib
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import paddle
+from exports import export_coarse
+from paddleseg.cvlibs import SegBuilder
 from timing import alternate, quartiles
 
-from paddle_pointrend.cli.inference import load_trained_model
+from paddle_pointrend.cli.common import build, load_config, positive_int
+from paddle_pointrend.cli.inference import forget_pretrained, load_trained_model
+from paddle_pointrend.export import OUTPUTS, export_model
+from paddle_pointrend.runtimes import FORMATS, RUNTIMES, load_runtime
 
 
-def measure(model, image, rounds):
-    """Seconds, an array [rounds, 2]: the segmentor's forward pass, the model's."""
-    return alternate([lambda: model.segment(image), lambda: model(image)], rounds)
+def load_model(args):
+    """The config's model, trained or as it starts, in eval mode."""
+    if args.model_path:
+        return load_trained_model(args)[-1]
+    config = load_config(args.config, opts=args.opts)
+    forget_pretrained(config.dic["model"])
+    paddle.seed(0)
+    model = build(SegBuilder(config), args.config, "model")
+    model.eval()
+    return model
+
+
+def eager(model, output):
+    """(image -> coarse prediction, image -> refined one)."""
+    if output == "logits":
+        return lambda image: model.segment(image)[0][0], lambda image: model(image)[0]
+    return lambda image: model.segment(image)[0][0].argmax(axis=1), model.predict_labels
+
+
+def exported(model, output, runtime, folder):
+    """As `eager`, of images in memory."""
+    options = {"format": FORMATS[runtime], "output": output}
+    export_coarse(model, folder / "coarse", **options)
+    export_model(model, folder / "refined", **options)
+    return [load_runtime(runtime, folder / name, num_threads=os.cpu_count()) for name in ("coarse", "refined")]
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True)
-    parser.add_argument("--model_path", required=True)
+    parser.add_argument("--model_path")
     parser.add_argument("--opts", nargs="+")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), default=(512, 1024))
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--runtime", choices=RUNTIMES, default="paddle")
+    parser.add_argument("--output", choices=OUTPUTS, default="logits")
+    parser.add_argument("--size", type=positive_int, nargs=2, metavar=("H", "W"), default=(512, 1024))
+    parser.add_argument("--rounds", type=positive_int, default=15)
     args = parser.parse_args(argv)
-    _, _, model = load_trained_model(args)
+    model = load_model(args)
     paddle.seed(0)
-    with paddle.no_grad():
-        seconds = measure(model, paddle.randn([1, 3, *args.size]), args.rounds)
-    print(f"{args.size[0]}x{args.size[1]}, {args.rounds} rounds, {paddle.get_device()}; medians and quartiles")
-    print(f"segmentor alone: {quartiles(seconds[:, 0])} s")
+    image = paddle.randn([1, 3, *args.size])
+    with tempfile.TemporaryDirectory() as folder, paddle.no_grad():
+        if args.runtime == "paddle":
+            coarse, refined = eager(model, args.output)
+        else:
+            coarse, refined = exported(model, args.output, args.runtime, pathlib.Path(folder))
+            image = image.numpy()
+        # Runtimes compile for a size when it comes the third time.
+        seconds = alternate([lambda: coarse(image), lambda: refined(image)], args.rounds, warmup=3)
+    device = paddle.get_device() if args.runtime == "paddle" else "cpu"
+    print(f"{args.size[0]}x{args.size[1]}, {args.output}, {args.runtime}, {args.rounds} rounds, {device}")
+    print(f"coarse alone:    {quartiles(seconds[:, 0])} s, median (quartiles)")
     print(f"with refinement: {quartiles(seconds[:, 1])} s")
     print(f"ratio:           {quartiles(seconds[:, 1] / seconds[:, 0])}")
 

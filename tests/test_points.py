@@ -14,9 +14,9 @@ from paddle_pointrend import (
     select_uncertain_points,
 )
 from paddle_pointrend.points import (
+    are_unsure,
     grid_of_classes,
     grid_sample_everywhere,
-    are_unsure,
     keep_unsure_points,
     order_as_in_memory,
     point_reader,

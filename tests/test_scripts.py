@@ -127,12 +127,22 @@ def tiny_model(pointrend_config, tmp_path):
     return ["--config", str(pointrend_config), "--model_path", str(tmp_path / "model.pdparams")]
 
 
-def test_refinement_latency_prints_medians_and_ratio(tiny_model, capsys):
-    _load("refinement_latency").main([*tiny_model, "--size", "64", "96", "--rounds", "3"])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--output", "label"], ["--runtime", "paddle-inference"]],
+    ids=["eager", "labels", "exported"],
+)
+def test_refinement_latency_prints_medians_and_ratio(tiny_model, capsys, arguments):
+    _load("refinement_latency").main([*tiny_model, "--size", "64", "96", "--rounds", "3", *arguments])
     printed = capsys.readouterr().out
-    assert "64x96, 3 rounds, cpu" in printed
+    assert re.search(r"64x96, (logits|label), paddle(-inference)?, 3 rounds, cpu", printed)
     median = float(re.search(r"ratio: +([\d.]+) \(", printed)[1])
     assert median > 0
+
+
+def test_refinement_latency_takes_random_weights(pointrend_config, capsys):
+    _load("refinement_latency").main(["--config", str(pointrend_config), "--size", "64", "96", "--rounds", "1"])
+    assert "ratio:" in capsys.readouterr().out
 
 
 @pytest.mark.slow
