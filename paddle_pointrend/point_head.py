@@ -69,15 +69,30 @@ class PointHead(nn.Layer):
         Returns:
             Logits [N, K, P].
         """
-        coarse_logits = _as_image(coarse_logits)
-        if not paddle.in_dynamic_mode():
-            coarse_logits = _fill_blocks(coarse_logits, fine_features.shape[1])
+        if paddle.in_dynamic_mode():
+            return self._multiply(fine_features, coarse_logits)
+        coarse_logits = _fill_blocks(_as_image(coarse_logits), fine_features.shape[1])
         x = paddle.concat([_as_image(fine_features), coarse_logits], axis=1)
         for layer in self.layers:
-            x = _relu(_convolve(layer, x))
+            x = F.relu(_convolve(layer, x))
             if self.coarse_in_every_layer:
                 x = paddle.concat([x, coarse_logits], axis=1)
         return _convolve(self.predictor, x).flatten(2)
+
+    def _multiply(self, x, coarse_logits):
+        """`forward` as matrix products; the coarse logits have one of their own, which saves copying both together.
+
+        What is added is added in place: on CPU a new tensor of this size costs more than the sum.
+        """
+        for i, layer in enumerate([*self.layers, self.predictor]):
+            weight = layer.weight.squeeze(2)
+            product = paddle.matmul(weight[:, : x.shape[1]], x)
+            if i == 0 or self.coarse_in_every_layer:
+                product.add_(paddle.matmul(weight[:, x.shape[1] :], coarse_logits))
+            x = product.add_(layer.bias.unsqueeze(1).astype(product.dtype))
+            if layer is not self.predictor:
+                x = F.relu_(x)
+        return x
 
 
 def _convolve(layer, x):
@@ -112,7 +127,3 @@ def _fill_blocks(points, num_others):
     points = F.pad(points, [0, 0, 0, -channels % 4, 0, 0, 0, 0], pad_from_left_axis=True)
     identity = paddle.eye(channels + -(channels + num_others) % 16, points.shape[1])
     return F.conv2d(points, identity.unsqueeze([2, 3]))
-
-
-def _relu(x):
-    return F.relu_(x) if paddle.in_dynamic_mode() else F.relu(x)

@@ -194,8 +194,7 @@ class PointRendSeg(nn.Layer):
         *steps, last = self.num_subdivision_points
         for num_points in steps:
             logits, _ = self._subdivide(logits, readers, num_points)
-        logits, indices, _, *points = self._predict_again(logits, readers, last)
-        point_logits, is_unsure = points
+        logits, indices, _, point_logits, is_unsure = self._predict_again(logits, readers, last)
 
         def changed_labels():
             labels, point_labels = (x.argmax(axis=1, keepdim=True) for x in (logits, point_logits))

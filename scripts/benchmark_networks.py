@@ -17,7 +17,7 @@ NETWORKS = {
     "r101_cityscapes": ("pointrend_semantic_fpn_resnet101_mmseg.yml", "ResNet101_vd"),
     "r50_cityscapes": ("pointrend_semantic_fpn_resnet50_mmseg.yml", "ResNet50_vd"),
 }
-RUNTIMES = {"openvino": "onnx", "onnxruntime": "onnx", "paddle-inference": "paddle"}  # and the format that each reads
+RUNTIMES = {"onnxruntime": "onnx", "openvino": "onnx", "paddle-inference": "paddle"}  # and the format that each reads
 SEED = 0
 NUM_CLASSES, FINE_CHANNELS, STRIDE = 19, 256, 4  # of the stub
 

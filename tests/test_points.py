@@ -307,6 +307,9 @@ class TestPointReader:
             assert point_reader(features).func is point_sample
         assert point_reader(features).func is not point_sample
         assert point_reader(features.astype("float64")).func is point_sample
+        coords.stop_gradient = False  # of coords alone too
+        (point_reader(features)(coords) ** 2).sum().backward()
+        assert float(coords.grad.abs().sum()) > 0
         np.testing.assert_allclose(point_reader(features)(coords), point_sample(features, coords), atol=1e-6)
 
 
