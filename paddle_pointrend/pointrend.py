@@ -179,7 +179,7 @@ class PointRendSeg(nn.Layer):
         logits = _fill_grid(coarse_logits)
         for num_points in self.num_subdivision_points:
             logits, _ = self._subdivide(logits, readers, num_points)
-        return _resize(logits[:, : coarse_logits.shape[1]], size)
+        return _resize(_first_classes(logits, coarse_logits.shape[1]), size)
 
     def refine_labels(self, coarse_logits, fine_features, size):
         """The best classes, int64 [N, *size], of what `refine` returns.
@@ -202,7 +202,7 @@ class PointRendSeg(nn.Layer):
 
         def resized_labels():
             refined = replace_points(logits, indices, point_logits, is_unsure)
-            return _interpolate(refined[:, : coarse_logits.shape[1]], size).argmax(axis=1)
+            return _interpolate(_first_classes(refined, coarse_logits.shape[1]), size).argmax(axis=1)
 
         return _if_of_size(logits, size, changed_labels, resized_labels)
 
@@ -306,6 +306,13 @@ def _fill_grid(logits):
         return logits
     pads = [0, 0, 0, rows * columns - logits.shape[1], 0, 0, 0, 0]
     return F.pad(logits, pads, value=IMPOSSIBLE_LOGIT, pad_from_left_axis=True)
+
+
+def _first_classes(logits, num_classes):
+    """Without the classes of `_fill_grid`; by an index, which ONNX Runtime copies with all threads, a slice with one."""
+    if logits.shape[1] == num_classes:
+        return logits
+    return paddle.index_select(logits, paddle.arange(num_classes), axis=1)
 
 
 def _point_readers(coarse_logits, fine_features):
