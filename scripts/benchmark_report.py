@@ -93,12 +93,12 @@ def best_runtime(section):
 
 def refinement_seconds(records):
     """Entry -> seconds of refinement in one workload; an exported one's are those beyond its own coarse network's."""
-    seconds = {}
-    for entry in dict.fromkeys(record["entry"] for record in records):
+    seconds, entries = {}, dict.fromkeys(record["entry"] for record in records)
+    for entry in entries:
         both = pairs(records, entry, f"coarse {entry}")
         if len(both):
             seconds[entry] = both[:, 0] - both[:, 1]
-        elif not entry.startswith("coarse "):
+        elif not entry.startswith("coarse ") and f"coarse {entry}" not in entries:
             own = [value for record in records if record["entry"] == entry for value in record["seconds"]]
             seconds[entry] = np.array([value for value in own if value is not None])
     return {entry: values for entry, values in seconds.items() if len(values)}

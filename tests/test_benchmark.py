@@ -88,6 +88,11 @@ def test_refinement_is_what_it_adds_to_the_coarse_network_of_its_runtime(report)
     seconds = benchmark_report.refinement_seconds(_refinement((1, 512, 1024), 1))
     np.testing.assert_allclose(seconds["openvino"], [0.05, 0.1])
     assert list(seconds) == ["mmsegmentation", "paddle", "openvino"]
+    failed = [
+        {**record, "seconds": [None] * 2} if record["entry"].startswith("coarse ") else record
+        for record in _refinement((1, 512, 1024), 1)
+    ]
+    assert list(benchmark_report.refinement_seconds(failed)) == ["mmsegmentation", "paddle"]
 
 
 def test_growth_is_the_exponent_of_time_in_pixels(report):
