@@ -309,7 +309,7 @@ def _fill_grid(logits):
 
 
 def _first_classes(logits, num_classes):
-    """Without the classes of `_fill_grid`; by an index, which ONNX Runtime copies with all threads, a slice with one."""
+    """Without the classes of `_fill_grid`: by an index, because ONNX Runtime copies a slice with one thread only."""
     if logits.shape[1] == num_classes:
         return logits
     return paddle.index_select(logits, paddle.arange(num_classes), axis=1)
