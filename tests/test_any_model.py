@@ -243,7 +243,8 @@ def test_static_with_dynamic_sizes_equals_eager(name, tmp_path):
         spec = [paddle.static.InputSpec([None, 3, None, None], "float32")]
         static = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
         for images, eager in zip(batches, expected):
-            np.testing.assert_allclose(static(images)[0].numpy(), eager, atol=1e-4)
+            # Logits of a random predictor reach 200, and the sums of a graph run in another order.
+            np.testing.assert_allclose(static(images)[0].numpy(), eager, rtol=0, atol=1e-5 * np.abs(eager).max())
 
 
 def table():
