@@ -18,13 +18,14 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 
 import numpy as np
 from exports import export_coarse
+from reports import write_report
 from timing import quartiles
 from tqdm import tqdm
 
 from paddle_pointrend.cli.common import build
 from paddle_pointrend.cli.inference import load_trained_model
 from paddle_pointrend.export import export_model
-from paddle_pointrend.files import write_json, write_whole
+from paddle_pointrend.files import write_whole
 from paddle_pointrend.metrics import SegmentationMetrics
 from paddle_pointrend.runtimes import FORMATS, load_runtime
 
@@ -118,12 +119,9 @@ def main(argv=None):
         records.append(
             record | {"seconds": seconds[:, i].tolist(), "ratios": (seconds[:, i] / seconds[:, -1]).tolist()}
         )
-    text = table(records)
-    write_json(args.save_dir / "adaptive_points.json", records)
-    write_whole(args.save_dir / "adaptive_points.md", f"{text}\n".encode())
+    write_report(args.save_dir, "adaptive_points", records, table(records))
     write_whole(args.save_dir / "adaptive_points.png", draw(records))
-    print(text)
-    print(f"wrote adaptive_points.json, .md and .png into {args.save_dir}")
+    print(f"wrote adaptive_points.png into {args.save_dir}")
 
 
 if __name__ == "__main__":

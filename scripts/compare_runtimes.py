@@ -17,12 +17,12 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 import numpy as np
 import paddle
 from exports import export_coarse
+from reports import write_report
 from tqdm import tqdm
 
 from paddle_pointrend.cli.common import build
 from paddle_pointrend.cli.inference import load_trained_model
 from paddle_pointrend.export import export_model
-from paddle_pointrend.files import write_json, write_whole
 from paddle_pointrend.runtimes import FORMATS, installed_runtimes, load_runtime
 
 PARTS = ("coarse", "refined")
@@ -78,11 +78,7 @@ def main(argv=None):
     dataset = build(builder, args.config, "val_dataset")
     with tempfile.TemporaryDirectory() as folder:
         records = compare(model, load_all(model, args.runtimes, pathlib.Path(folder)), dataset)
-    text = table(records)
-    write_json(args.save_dir / "compare_runtimes.json", records)
-    write_whole(args.save_dir / "compare_runtimes.md", f"{text}\n".encode())
-    print(text)
-    print(f"wrote compare_runtimes.json and .md into {args.save_dir}")
+    write_report(args.save_dir, "compare_runtimes", records, table(records))
 
 
 if __name__ == "__main__":
