@@ -4,6 +4,8 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -176,7 +178,12 @@ def _trace(layer, path, channels, format):
     """Paddle's inference format at path.json and path.pdiparams."""
     spec = [paddle.static.InputSpec([None, channels, None, None], "float32", "x")]
     layer.eval()
-    with _sizes_for_scale_factors(), grid_sample_everywhere() if format == "onnx" else contextlib.nullcontext():
+    with contextlib.ExitStack() as replaced:
+        replaced.enter_context(_replaced(F, "interpolate", _with_size_for_scale_factor))
+        if format == "onnx":
+            replaced.enter_context(grid_sample_everywhere())
+            replaced.enter_context(_replaced(F, "adaptive_avg_pool2d", _with_products_for_cells))
+            replaced.enter_context(_replaced(paddle.nn.layer.norm, "layer_norm", _with_means_over_axes))
         try:
             paddle.jit.save(paddle.jit.to_static(layer, input_spec=spec, full_graph=True), str(path))
         except Exception as error:  # whatever Python code of others makes Paddle's tracer raise
@@ -184,13 +191,22 @@ def _trace(layer, path, channels, format):
 
 
 @contextlib.contextmanager
-def _sizes_for_scale_factors():
-    """Inside, interpolation by a whole factor is traced with the size that it leads to.
+def _replaced(module, name, wrap):
+    """Inside, wrap(the function) stands in the place of a module's function."""
+    before = getattr(module, name)
+    setattr(module, name, wrap(before))
+    try:
+        yield
+    finally:
+        setattr(module, name, before)
+
+
+def _with_size_for_scale_factor(interpolate):
+    """interpolate, where a whole factor is traced as the size that it leads to.
 
     paddle2onnx 2.1.0 does not read the scale factors that Paddle 3.3 writes ("the 0th elementwise MUST be
     ir::FloatAttribute"). The result is the same.
     """
-    interpolate = F.interpolate
 
     def with_size(x, size=None, scale_factor=None, *args, **kwargs):
         factors = scale_factor if isinstance(scale_factor, (list, tuple)) else [scale_factor] * (x.ndim - 2)
@@ -199,31 +215,81 @@ def _sizes_for_scale_factors():
             size, scale_factor = [sizes[i] * int(f) for i, f in enumerate(factors)], None
         return interpolate(x, size, scale_factor, *args, **kwargs)
 
-    F.interpolate = with_size
-    try:
-        yield
-    finally:
-        F.interpolate = interpolate
+    return with_size
+
+
+def _with_products_for_cells(adaptive_avg_pool2d):
+    """adaptive_avg_pool2d, where more than one cell is traced as two matrix products.
+
+    paddle2onnx 2.1.0 converts it for maps of a fixed size only. The result is the same but for rounding.
+    """
+
+    def as_products(x, output_size, data_format="NCHW", name=None):
+        counts = [output_size] * 2 if isinstance(output_size, int) else [output_size[0], output_size[1]]
+        if data_format != "NCHW" or all(isinstance(count, int) and count == 1 for count in counts):
+            return adaptive_avg_pool2d(x, output_size, data_format, name)
+        for axis, count in zip((2, 3), counts):
+            if count is not None:
+                means = _cell_means(paddle.shape(x)[axis].astype("int64"), count).astype(x.dtype)
+                x = paddle.matmul(means, x) if axis == 2 else paddle.matmul(x, means, transpose_y=True)
+        return x
+
+    return as_products
+
+
+def _cell_means(size, count):
+    """float32 [count, size]: its rows take means of cells, floor(i * size / count) to ceil((i + 1) * size / count)."""
+    pixels, cells = paddle.arange(size, dtype="int64"), paddle.arange(count, dtype="int64").unsqueeze(1)
+    first, end = cells * size // count, ((cells + 1) * size + count - 1) // count
+    inside = paddle.logical_and(pixels >= first, pixels < end)
+    return inside.astype("float32") / (end - first).astype("float32")
+
+
+def _with_means_over_axes(layer_norm):
+    """layer_norm, where a norm over more than one axis is traced step by step.
+
+    paddle2onnx 2.1.0 writes its weight as one axis, which then does not fit.
+    """
+
+    def step_by_step(x, normalized_shape, weight=None, bias=None, epsilon=1e-05, name=None):
+        shape = [normalized_shape] if isinstance(normalized_shape, int) else list(normalized_shape)
+        if len(shape) == 1:
+            return layer_norm(x, normalized_shape, weight, bias, epsilon, name)
+        axes = list(range(-len(shape), 0))
+        x = x - x.mean(axes, keepdim=True)
+        x = x / (x.square().mean(axes, keepdim=True) + epsilon).sqrt()
+        x = x if weight is None else x * weight.reshape(shape)
+        return x if bias is None else x + bias.reshape(shape)
+
+    return step_by_step
 
 
 def _to_onnx(folder, output):
     """model.json and model.pdiparams in a folder to model.onnx, its output named as what it is."""
     import onnx
-    import paddle2onnx
 
+    files = [str(folder / name) for name in ("model.json", "model.pdiparams", "draft.onnx")]
+    # In a process of its own, because paddle2onnx 2.1.0 ends its process where it cannot convert an operator. Its
+    # default optimizer installs packages when it runs, NumPy 2 among them.
+    call = f"paddle2onnx.export(*sys.argv[1:], opset_version={ONNX_OPSET}, optimize_tool='None')"
+    command = [sys.executable, "-c", f"import sys, paddle2onnx; {call}", *files]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    if done.returncode or not os.path.exists(files[-1]):
+        raise ExportError(f"paddle2onnx cannot convert the model, format paddle may do: {_reasons(done.stdout)}")
+    model = onnx.load(files[-1])
     try:
-        # The default optimizer installs packages when it runs, NumPy 2 among them.
-        paddle2onnx.export(
-            *(str(folder / name) for name in ("model.json", "model.pdiparams")),
-            str(folder / "draft.onnx"),
-            opset_version=ONNX_OPSET,
-            optimize_tool="None",
-        )
-    except Exception as error:  # paddle2onnx logs the reason and stumbles over what is missing then
-        raise ExportError("paddle2onnx cannot convert the model; it printed why") from error
-    model = onnx.load(str(folder / "draft.onnx"))
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(f"paddle2onnx writes an invalid model, format paddle may do: {error}") from error
     _rename_output(model.graph, output)
     onnx.save(model, str(folder / "model.onnx"))
+
+
+def _reasons(printed):
+    """What paddle2onnx calls errors in what it printed, or else the end of it."""
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    errors = [line.split("]", 2)[-1].strip() for line in lines if line.startswith("[ERROR]")]
+    return " ".join(errors or lines[-3:])
 
 
 def _rename_output(graph, name):

@@ -35,7 +35,7 @@ class Host:
     size_divisor: what the model itself needs of its images' sizes.
     outputs: how many it returns in training.
     static: whether the bare model can be traced, and predicts the same twice.
-    onnx: whether paddle2onnx 2.1.0 converts it; where not, it ends the process (docs/deployment.md).
+    fails_on: runtimes on which its export cannot be run, or computes something else; docs/deployment.md.
     """
 
     config: dict
@@ -48,7 +48,12 @@ class Host:
     note: str = ""
     num_classes: int = NUM_CLASSES
     static: bool = True
-    onnx: bool = True
+    fails_on: tuple = ()
+
+
+OPENVINO, PADDLE_INFERENCE = ("openvino",), ("paddle-inference",)
+ONNX_RUNTIMES = ("onnxruntime", *OPENVINO)
+EVERY_RUNTIME = (*ONNX_RUNTIMES, *PADDLE_INFERENCE)
 
 
 def _resnet(output_stride, depth=18):
@@ -95,29 +100,43 @@ def _model(name, backbone=None, **options):
 HOSTS = {
     "FCN": Host(_model("FCN", HRNET), "head[0]", 4, "backbone[0]", 4),
     "UNet": Host(_model("UNet"), "cls", 1, "encode.double_conv", 1, note=FULL),
-    "PSPNet": Host(_model("PSPNet", _resnet(8)), "head[0]", 8, "backbone[0]", 4, outputs=2, onnx=False),
+    "PSPNet": Host(_model("PSPNet", _resnet(8)), "head[0]", 8, "backbone[0]", 4, outputs=2),
     "DeepLabV3": Host(_model("DeepLabV3", _resnet(8), backbone_indices=[3]), "head[0]", 8, "backbone[0]", 4),
     "DeepLabV3P": Host(_model("DeepLabV3P", _resnet(16)), "head[0]", 4, "backbone[0]", 4),
     "GloRe": Host(_model("GloRe", _resnet(8)), "head[0]", 8, "backbone[0]", 4, outputs=2),
-    "GINet": Host(_model("GINet", _resnet(8, 50)), None, 1, "backbone[0]", 4, outputs=2, note=ALIGNED_HERE),
-    "OCRNet": Host(_model("OCRNet", HRNET, backbone_indices=[0]), "head[0]", 4, "backbone[0]", 4, outputs=2),
-    "UPerNet": Host(
-        _model("UPerNet", _resnet(32), backbone_indices=[0, 1, 2, 3]), "head[0]", 4, "backbone[0]", 4, onnx=False
+    "GINet": Host(
+        _model("GINet", _resnet(8, 50)),
+        None,
+        1,
+        "backbone[0]",
+        4,
+        outputs=2,
+        fails_on=PADDLE_INFERENCE,
+        note=ALIGNED_HERE,
     ),
+    "OCRNet": Host(_model("OCRNet", HRNET, backbone_indices=[0]), "head[0]", 4, "backbone[0]", 4, outputs=2),
+    "UPerNet": Host(_model("UPerNet", _resnet(32), backbone_indices=[0, 1, 2, 3]), "head[0]", 4, "backbone[0]", 4),
     "SegFormer": Host(
         _model("SegFormer", {"type": "MixVisionTransformer_B0"}, embedding_dim=256), "linear_pred", 4, "backbone[0]", 4
     ),
-    "PPLiteSeg": Host(_model("PPLiteSeg", STDC), "seg_heads.0", 8, "backbone[1]", 4, outputs=3, onnx=False),
+    "PPLiteSeg": Host(_model("PPLiteSeg", STDC), "seg_heads.0", 8, "backbone[1]", 4, outputs=3),
     "BiSeNetV2": Host(_model("BiSeNetV2"), "head", 8, "db.convs.4", 4, outputs=5),
     "STDCSeg": Host(_model("STDCSeg", STDC), None, 1, "cp.backbone[1]", 4, outputs=4, note=ALIGNED),
     "DANet": Host(
-        _model("DANet", _resnet(8), backbone_indices=[2, 3]), None, 1, "backbone[0]", 4, outputs=4, note=MODE
+        _model("DANet", _resnet(8), backbone_indices=[2, 3]),
+        None,
+        1,
+        "backbone[0]",
+        4,
+        outputs=4,
+        fails_on=OPENVINO,
+        note=MODE,
     ),
-    "CCNet": Host(_model("CCNet", _resnet(8)), "head", 8, "backbone[0]", 4, outputs=2, onnx=False),
-    "ANN": Host(_model("ANN", _resnet(8)), "head[0]", 8, "backbone[0]", 4, outputs=2, onnx=False),
+    "CCNet": Host(_model("CCNet", _resnet(8)), "head", 8, "backbone[0]", 4, outputs=2, fails_on=EVERY_RUNTIME),
+    "ANN": Host(_model("ANN", _resnet(8)), "head[0]", 8, "backbone[0]", 4, outputs=2, fails_on=PADDLE_INFERENCE),
     "DNLNet": Host(_model("DNLNet", _resnet(8, 50)), None, 1, "backbone[0]", 4, outputs=2, note=MODE),
-    "EMANet": Host(_model("EMANet", _resnet(8, 50)), "head[0]", 8, "backbone[0]", 4, outputs=2),
-    "ENCNet": Host(_model("ENCNet", _resnet(8)), "head", 8, "backbone[0]", 4, outputs=3),
+    "EMANet": Host(_model("EMANet", _resnet(8, 50)), "head[0]", 8, "backbone[0]", 4, outputs=2, fails_on=OPENVINO),
+    "ENCNet": Host(_model("ENCNet", _resnet(8)), "head", 8, "backbone[0]", 4, outputs=3, fails_on=OPENVINO),
     "GCNet": Host(_model("GCNet", _resnet(8)), "head[0]", 8, "backbone[0]", 4, outputs=2),
     "ISANet": Host(
         _model("ISANet", _resnet(8, 50)), None, 1, "backbone[0]", 4, outputs=2, note=f"{MODE}; {UNTRACED}", static=False
@@ -133,10 +152,8 @@ HOSTS = {
         note=f"{ALIGNED}; {UNTRACED}",
         static=False,
     ),
-    "FastFCN": Host(_model("FastFCN", _resnet(8)), "cls_seg", 8, "backbone[0]", 4, outputs=3),
-    "FastSCNN": Host(
-        _model("FastSCNN"), "classifier", 8, "learning_to_downsample.dsconv_bn_relu1", 4, outputs=2, onnx=False
-    ),
+    "FastFCN": Host(_model("FastFCN", _resnet(8)), "cls_seg", 8, "backbone[0]", 4, outputs=3, fails_on=OPENVINO),
+    "FastSCNN": Host(_model("FastSCNN"), "classifier", 8, "learning_to_downsample.dsconv_bn_relu1", 4, outputs=2),
     "HarDNet": Host(_model("HarDNet"), "cls_head", 2, "encoder.blks.1", 2),
     "PFPNNet": Host(
         _model("PFPNNet", _resnet(32, 50), backbone_indices=[0, 1, 2, 3], channels=256), "head[0]", 4, "backbone[0]", 4
@@ -164,10 +181,9 @@ HOSTS = {
         size_divisor=8,
         num_classes=19,
         note="predicts at full size; takes 19 classes only",
-        onnx=False,
     ),
     "ESPNetV2": Host(
-        _model("ESPNetV2"), None, 1, "backbone[1]", 4, outputs=2, size_divisor=16, note=ALIGNED, onnx=False
+        _model("ESPNetV2"), None, 1, "backbone[1]", 4, outputs=2, size_divisor=16, note=ALIGNED, fails_on=ONNX_RUNTIMES
     ),
     "LPSNet": Host(
         _model("LPSNet", depths=[1, 3, 3, 10, 10], channels=[8, 24, 48, 96, 96], scale_ratios=[1, 0.25]),
@@ -177,9 +193,7 @@ HOSTS = {
         4,
         note=ALIGNED,
     ),
-    "MobileSeg": Host(
-        _model("MobileSeg", MOBILENET, **MOBILESEG), "seg_heads.0", 8, "backbone[0]", 4, outputs=3, onnx=False
-    ),
+    "MobileSeg": Host(_model("MobileSeg", MOBILENET, **MOBILESEG), "seg_heads.0", 8, "backbone[0]", 4, outputs=3),
     "PPMobileSeg": Host(
         _model("PPMobileSeg", {"type": "MobileSeg_Tiny", "inj_type": "AAMSx8", "out_feat_chs": [32, 64, 128]}),
         "decode_head",
@@ -208,6 +222,7 @@ HOSTS = {
         4,
         outputs=4,
         note="a list of stages in training, the last is sharpened",
+        fails_on=EVERY_RUNTIME,
     ),
     "HRNetW48Contrast": Host(
         _model("HRNetW48Contrast", HRNET, bb_channels=240, drop_prob=0.1, proj_dim=64),
@@ -228,7 +243,7 @@ HOSTS = {
         note=UNTRACED,
     ),
     "PPHumanSegLite": Host(_model("PPHumanSegLite"), "depthwise_separable2", 2, "conv_bn1", 2),
-    "ENet": Host(_model("ENet"), "transposed_conv", 1, "regular1_4", 4, note=FULL, onnx=False),
+    "ENet": Host(_model("ENet"), "transposed_conv", 1, "regular1_4", 4, note=FULL, fails_on=EVERY_RUNTIME),
     "U2Netp": Host(_model("U2Netp"), "outconv", 1, "stage1.rebnconv1", 1, outputs=7, note=FULL),
     "U2Net": Host(_model("U2Net"), "outconv", 1, "stage1.rebnconv1", 1, outputs=7, note=FULL),
     "AttentionUNet": Host(_model("AttentionUNet"), "conv_1x1", 1, "encoder.double_conv", 1, size_divisor=16, note=FULL),

@@ -3,7 +3,14 @@
 from paddleseg.utils import logger
 
 from paddle_pointrend import scene_canvas
-from paddle_pointrend.cli.common import UsageError, add_config_arguments, make_save_dir, positive_int, set_device
+from paddle_pointrend.cli.common import (
+    UsageError,
+    add_config_arguments,
+    make_save_dir,
+    one_line,
+    positive_int,
+    set_device,
+)
 from paddle_pointrend.cli.inference import load_trained_model
 from paddle_pointrend.export import OUTPUTS, ExportError, compare_with_eager, export_model
 from paddle_pointrend.runtimes import FORMATS
@@ -51,7 +58,11 @@ def run(args):
         raise UsageError(str(error)) from error
     files = "model.onnx" if args.format == "onnx" else "model.json, model.pdiparams"
     logger.info(f"Wrote {files} and deploy.yaml into {args.save_dir}")
-    rows = compare_with_eager(model, args.save_dir, output_size=size)
+    try:
+        rows = compare_with_eager(model, args.save_dir, output_size=size)
+    except Exception as error:  # each runtime has exceptions of its own for a network that it cannot run
+        logger.error(f"The exported network could not be run, to compare it: {one_line(error)}")
+        return 1
     for row in rows:
         logger.info(_in_words(row))
     if max(row["different_labels"] for row in rows) > MOST_DIFFERENT_LABELS:
