@@ -36,24 +36,36 @@ class Predictor:
             fastest one that is installed and reads the folder.
         num_threads: threads on CPU; by default OMP_NUM_THREADS, else all processors that this process may use.
         device: "cpu", or "gpu" with paddle-inference (not measured).
+        precision: "fp32", or "bf16" with openvino: see load_runtime.
         window: (width, height) in pixels; an image that is larger is predicted in a sliding window of this size. None
             predicts every image whole; only predict_file then slides, by DEFAULT_WINDOW.
         window_stride: (width, height) between two windows; three quarters of the window by default.
 
     Raises:
-        RuntimeLoadError: the folder cannot be used, or no runtime that reads it is installed.
+        RuntimeLoadError: the folder cannot be used, no runtime that reads it is installed, or the processor has not
+            that precision.
         ValueError: unknown names; sizes below 1, or a stride larger than the window.
     """
 
-    def __init__(self, folder, *, runtime=None, num_threads=None, device="cpu", window=None, window_stride=None):
+    def __init__(
+        self,
+        folder,
+        *,
+        runtime=None,
+        num_threads=None,
+        device="cpu",
+        precision="fp32",
+        window=None,
+        window_stride=None,
+    ):
         deploy = read_deploy_file(folder)
         resize = _resize_of(deploy["Deploy"].get("transforms") or [], folder)
         if resize and deploy["output"] == "label":
             raise RuntimeLoadError(f"the transforms of {folder} resize the image, so export it with --output logits")
         if runtime is None:
-            runtime = fastest_runtime(folder)
+            runtime = fastest_runtime(folder, precision)
         if isinstance(runtime, str):
-            runtime = load_runtime(runtime, folder, num_threads=num_threads, device=device)
+            runtime = load_runtime(runtime, folder, num_threads=num_threads, device=device, precision=precision)
         self._set_up(runtime, deploy, resize, window, window_stride)
 
     @classmethod

@@ -19,6 +19,8 @@ from paddle_pointrend.environment import processors
 RUNTIMES = ("onnxruntime", "openvino", "paddle-inference", "paddle")
 # The format of exported folder that each reads; eager Paddle runs a layer, not a folder.
 FORMATS = {"openvino": "onnx", "onnxruntime": "onnx", "paddle-inference": "paddle"}
+# Which of them compute in it; the first is the fastest. bf16, bfloat16, rounds to 8 bits: labels change at boundaries.
+PRECISIONS = {"fp32": RUNTIMES, "bf16": ("openvino",)}
 _PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "paddle-inference": "paddle", "paddle": "paddle"}
 _EXTRAS = {"openvino": "openvino", "onnxruntime": "onnx"}
 _DEPLOY_FILE = "deploy.yaml"
@@ -40,21 +42,37 @@ def check_installed(name):
         raise RuntimeLoadError(_install_hint(name))
 
 
-def fastest_runtime(folder):
-    """The name of the fastest installed runtime that reads an exported folder.
+def check_precision(name, precision):
+    """Raises ValueError if one of RUNTIMES does not compute in that precision, one of PRECISIONS."""
+    able = _runtimes_of(precision)
+    if name not in able:
+        raise ValueError(f"{name} does not compute in {precision} here, only {', '.join(able)} does")
+
+
+def _runtimes_of(precision):
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    return PRECISIONS[precision]
+
+
+def fastest_runtime(folder, precision="fp32"):
+    """The name of the fastest installed runtime that reads an exported folder and computes in that precision.
 
     Raises:
         RuntimeLoadError: no such folder, or none of the runtimes that read its format is installed.
+        ValueError: an unknown precision.
     """
     file_format = read_deploy_file(folder)["format"]
-    readers = [name for name in RUNTIMES if FORMATS.get(name) == file_format]
+    readers = [name for name in _runtimes_of(precision) if FORMATS.get(name) == file_format]
+    if not readers:
+        raise RuntimeLoadError(f"{folder} is in format {file_format}, for {precision} export with --format onnx")
     for name in readers:
         if name in installed_runtimes():
             return name
     raise RuntimeLoadError(f"{folder} is in format {file_format}, {_install_hint(readers[-1])}")
 
 
-def load_runtime(name, folder, *, num_threads=None, device="cpu"):
+def load_runtime(name, folder, *, num_threads=None, device="cpu", precision="fp32"):
     """A runtime that runs the network of an exported folder.
 
     Args:
@@ -65,10 +83,13 @@ def load_runtime(name, folder, *, num_threads=None, device="cpu"):
             process may use.
         device: "cpu", or "gpu" for paddle-inference, which is written as Paddle's documentation says and was not
             measured.
+        precision: "fp32", or "bf16" for openvino on a processor that has units for bfloat16: several times as fast with
+            AMX, and labels differ where two classes are about equal (docs/benchmarks.md).
 
     Raises:
-        RuntimeLoadError: a runtime that is not installed, a folder that it does not read.
-        ValueError: an unknown runtime or device, num_threads below 1.
+        RuntimeLoadError: a runtime that is not installed, a folder that it does not read, bf16 on a processor without
+            bfloat16.
+        ValueError: an unknown runtime, device or precision, or two that do not go together; num_threads below 1.
     """
     if name not in FORMATS:
         eager = "; eager Paddle runs a layer, see EagerRuntime" if name == "paddle" else ""
@@ -79,6 +100,7 @@ def load_runtime(name, folder, *, num_threads=None, device="cpu"):
         raise ValueError(f"{name} runs on device 'cpu' here; paddle-inference and paddle run on 'gpu' too")
     if num_threads is not None and num_threads < 1:
         raise ValueError(f"num_threads is {num_threads}, expected at least 1")
+    check_precision(name, precision)
     file_format = read_deploy_file(folder)["format"]
     if file_format != FORMATS[name]:
         raise RuntimeLoadError(
@@ -87,7 +109,7 @@ def load_runtime(name, folder, *, num_threads=None, device="cpu"):
     check_installed(name)
     num_threads = num_threads or _default_threads()
     if name == "openvino":
-        return OpenVINORuntime(folder, num_threads)
+        return OpenVINORuntime(folder, num_threads, precision)
     if name == "onnxruntime":
         return ONNXRuntime(folder, num_threads)
     return PaddleInferenceRuntime(folder, num_threads, device)
@@ -153,15 +175,20 @@ class _SizeWatcher:
 
 
 class OpenVINORuntime:
-    """OpenVINO on CPU, in float32."""
+    """OpenVINO on CPU; images and logits are float32, whatever precision it computes in between."""
 
     name = "openvino"
 
-    def __init__(self, folder, num_threads):
+    def __init__(self, folder, num_threads, precision="fp32"):
         # On processors with bfloat16 units OpenVINO rounds to it unless told otherwise, which changes label maps.
-        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        hints = {"fp32": "f32", "bf16": "bf16"}
+        options = {"INFERENCE_PRECISION_HINT": hints[precision], "PERFORMANCE_HINT": "LATENCY"}
         options["INFERENCE_NUM_THREADS"] = num_threads
         file = _existing(folder, "model.onnx")
+        if precision == "bf16" and not has_bfloat16():
+            raise RuntimeLoadError(
+                "precision is 'bf16', but this processor has no units for bfloat16 (AMX or AVX512_BF16): use 'fp32'"
+            )
 
         def compile_for(shape):
             model = _openvino_core().read_model(str(file))
@@ -175,6 +202,11 @@ class OpenVINORuntime:
 
     def __call__(self, images):
         return self._run(images)
+
+
+def has_bfloat16():
+    """Whether this processor has units for bfloat16, as OpenVINO sees it."""
+    return "BF16" in _openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @functools.cache

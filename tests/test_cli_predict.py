@@ -20,6 +20,7 @@ from paddle_pointrend.cli import main, networks
 from paddle_pointrend.cli import predict as cli_predict
 from paddle_pointrend.export import ExportError
 from paddle_pointrend.predictor import Predictor
+from paddle_pointrend.runtimes import has_bfloat16
 
 # The TinyNetwork's normalisation, for the config.
 NORMALIZE = [
@@ -115,6 +116,8 @@ def test_predict_resizes_labels_of_a_network_that_makes_them(exported, tmp_path)
     [
         (["{logits}", "--runtime", "paddle"], "--runtime paddle runs trained weights"),
         (["{logits}", "--runtime", "onnxruntime"], "is in format paddle, onnxruntime reads onnx"),
+        (["{logits}", "--precision", "bf16"], "is in format paddle, for bf16 export with --format onnx"),
+        (["{weights}", "--precision", "bf16", "--runtime", "paddle"], "paddle does not compute in bf16 here"),
         (["{label}", "--aug_pred"], "makes labels, which --aug_pred and --is_slide cannot average"),
         (["{logits}", "--config", "{seven}"], "has 5 classes, the model of"),
         (["{broken}"], "deploy.yaml has no Deploy"),
@@ -124,6 +127,7 @@ def test_predict_refuses_an_exported_folder_that_does_not_fit(exported, tmp_path
     (tmp_path / "deploy.yaml").write_text("{}")
     seven = write_config(tmp_path / "seven.yml", exported.root, "PointRendSeg", num_classes=7)
     names = {"logits": exported.logits, "label": exported.label, "broken": tmp_path, "seven": seven}
+    names["weights"] = exported.weights
     model_path, *flags = (argument.format(**names) for argument in arguments)
     image = exported.root / "images/val0.png"
     assert predict(exported, model_path, image, tmp_path / "out", *flags) == 2
@@ -193,10 +197,24 @@ def test_predict_runs_the_configs_model_the_same_in_every_runtime(exported, tmp_
     assert np.mean(predicted(tmp_path / runtime, "val0.png") == expected) > 0.999
 
 
+@pytest.mark.slow
+def test_predict_in_bfloat16_changes_few_labels(exported, tmp_path, capsys):
+    pytest.importorskip("openvino")
+    pytest.importorskip("paddle2onnx")
+    if not has_bfloat16():
+        pytest.skip("this processor has no bfloat16")
+    arguments = (exported, exported.weights, exported.root / "images/val0.png")
+    assert predict(*arguments, tmp_path / "fp32") == 0
+    assert predict(*arguments, tmp_path / "bf16", "--precision", "bf16") == 0
+    assert "Runtime: openvino on cpu in bf16" in capsys.readouterr().out
+    assert np.mean(predicted(tmp_path / "bf16", "val0.png") == predicted(tmp_path / "fp32", "val0.png")) > 0.9
+
+
 def test_predict_says_how_to_install_a_runtime_before_it_exports(exported, export_tiny_network, tmp_path, capsys):
-    arguments = [exported.weights, exported.root / "images/val0.png", tmp_path, "--runtime", "openvino"]
-    assert predict(exported, *arguments) == 2
-    assert 'openvino is not installed: pip install -c constraints.txt -e ".[openvino]"' in error_line(capsys)
+    arguments = [exported.weights, exported.root / "images/val0.png", tmp_path]
+    for flags in (["--runtime", "openvino"], ["--precision", "bf16"]):
+        assert predict(exported, *arguments, *flags) == 2
+        assert 'openvino is not installed: pip install -c constraints.txt -e ".[openvino]"' in error_line(capsys)
     assert export_tiny_network == []
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from tiny_export import NUM_CLASSES, TinyNetwork, write_export
 
-from paddle_pointrend import runtimes
+from paddle_pointrend import Predictor, runtimes
 from paddle_pointrend.runtimes import (
     RUNTIMES,
     EagerRuntime,
@@ -141,6 +141,41 @@ def test_openvino_is_told_to_stay_in_float32_and_how_many_threads(exports):
     model = load_runtime("openvino", folders["onnx", "logits"], num_threads=1).network
     assert str(model.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
     assert model.get_property("INFERENCE_NUM_THREADS") == 1
+
+
+def test_openvino_computes_in_bfloat16_where_it_is_asked_to(exports):
+    pytest.importorskip("openvino")
+    if not runtimes.has_bfloat16():
+        pytest.skip("this processor has no bfloat16")
+    network, folders = exports
+    images = np.random.randn(2, 3, 33, 47).astype(np.float32)
+    found = load_runtime("openvino", folders["onnx", "logits"], precision="bf16")(images)
+    expected = by_paddle(network, images)
+    assert found.dtype == np.float32
+    difference = np.abs(found - expected).max() / np.abs(expected).max()
+    assert 1e-4 < difference < 0.05  # 8 bits; float32 would be within 1e-6
+    predictor = Predictor(folders["onnx", "logits"], precision="bf16")
+    assert predictor.runtime.name == "openvino"
+    assert str(predictor.runtime.network.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'bfloat16'>"
+
+
+def test_bfloat16_needs_a_processor_that_has_it(exports, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(runtimes, "has_bfloat16", lambda: False)
+    with pytest.raises(RuntimeLoadError, match="this processor has no units for bfloat16"):
+        load_runtime("openvino", exports[1]["onnx", "logits"], precision="bf16")
+
+
+def test_bfloat16_needs_a_runtime_that_has_it(exports):
+    _, folders = exports
+    with pytest.raises(ValueError, match="onnxruntime does not compute in bf16 here, only openvino does"):
+        load_runtime("onnxruntime", folders["onnx", "logits"], precision="bf16")
+    with pytest.raises(RuntimeLoadError, match="is in format paddle, for bf16 export with --format onnx"):
+        fastest_runtime(folders["paddle", "logits"], "bf16")
+    assert fastest_runtime(folders["paddle", "logits"], "fp32") == "paddle-inference"
+    for mistaken in (lambda folder: fastest_runtime(folder, "fp8"), lambda folder: Predictor(folder, precision="fp8")):
+        with pytest.raises(ValueError, match="precision is 'fp8', expected one of fp32, bf16"):
+            mistaken(folders["onnx", "logits"])
 
 
 def test_fastest_runtime_reads_the_folder_and_is_installed(exports, monkeypatch):

@@ -17,8 +17,10 @@ from paddle_pointrend.export import ExportError, export_model
 from paddle_pointrend.predictor import Predictor
 from paddle_pointrend.runtimes import (
     FORMATS,
+    PRECISIONS,
     RuntimeLoadError,
     check_installed,
+    check_precision,
     fastest_runtime,
     installed_runtimes,
     is_exported,
@@ -58,18 +60,19 @@ class ExportedNetwork:
         folder: what export wrote.
         runtime: a name of RUNTIMES, None for the fastest that reads it.
         device: "cpu" or "gpu"; None for the CPU, or the GPU where there is one and the runtime uses it.
+        precision: a name of PRECISIONS.
         options: of `inference_options`.
 
     Raises:
-        UsageError: the folder or runtime cannot be used, or not with these options.
+        UsageError: the folder, runtime or precision cannot be used, or not with these options.
     """
 
-    def __init__(self, folder, runtime, device, options):
+    def __init__(self, folder, runtime, device, precision, options):
         try:
             self._makes_labels = read_deploy_file(folder)["output"] == "label"
-            runtime = runtime or fastest_runtime(folder)
+            runtime = runtime or fastest_runtime(folder, precision)
             device = device or ("gpu" if runtime == "paddle-inference" and "gpu" in paddle.get_device() else "cpu")
-            self._runtime = load_runtime(runtime, folder, device=device)
+            self._runtime = load_runtime(runtime, folder, device=device, precision=precision)
         except ValueError as error:
             raise UsageError(one_line(error)) from error
         if self._makes_labels and (options["augment"] or options["is_slide"]):
@@ -77,7 +80,7 @@ class ExportedNetwork:
                 f"{folder} makes labels, which --aug_pred and --is_slide cannot average: export it with --output logits"
             )
         self._folder = folder
-        logger.info(f"Runtime: {runtime} on {device}")
+        logger.info(f"Runtime: {runtime} on {device} in {precision}")
 
     def predict_labels(self, data, options):
         """As LayerNetwork's."""
@@ -136,8 +139,8 @@ def load_config_and_layer(args):
 def load_network(args, layer, config, options, *, device, many, folder):
     """The network in the runtime of --runtime, or the default.
 
-    The default is the fastest runtime that is installed; but trained weights stay in eager Paddle where there is little
-    to predict, on another device than the CPU, and where the export fails.
+    The default is the fastest runtime that is installed and computes in --precision; but trained weights stay in eager
+    Paddle where there is little to predict in fp32, on another device than the CPU, and where the export fails.
 
     Args:
         args: parsed arguments.
@@ -153,27 +156,32 @@ def load_network(args, layer, config, options, *, device, many, folder):
     if layer is None:
         if args.runtime == "paddle":
             raise UsageError(f"--runtime paddle runs trained weights (.pdparams), but {args.model_path} is exported")
-        return ExportedNetwork(args.model_path, args.runtime, args.device, options)
-    runtime = args.runtime or (_fastest_after_export() if many and device == "cpu" else "paddle")
+        return ExportedNetwork(args.model_path, args.runtime, args.device, args.precision, options)
+    runtime = args.runtime or _default_runtime(args.precision, many and device == "cpu")
+    try:
+        check_precision(runtime, args.precision)
+        check_installed(runtime)
+    except ValueError as error:
+        raise UsageError(one_line(error)) from error
     if runtime == "paddle":
         return LayerNetwork(layer)
-    try:
-        check_installed(runtime)
-    except RuntimeLoadError as error:
-        raise UsageError(one_line(error)) from error
     logger.info(f"Exporting the model for {runtime}; --runtime paddle runs it as it is")
     try:
         _export(layer, config, folder, FORMATS[runtime])
     except ExportError as error:
-        if args.runtime:
+        if args.runtime or args.precision != "fp32":
             raise UsageError(f"--runtime {runtime}: the model cannot be exported: {one_line(error)}") from error
         logger.warning(f"The model cannot be exported, so eager Paddle runs it: {one_line(error)}")
         return LayerNetwork(layer)
-    return ExportedNetwork(folder, runtime, args.device, options)
+    return ExportedNetwork(folder, runtime, args.device, args.precision, options)
 
 
-def _fastest_after_export():
-    """The fastest installed runtime whose format can be exported to here."""
+def _default_runtime(precision, export_pays):
+    """The fastest runtime, installed or not for another precision than fp32; paddle where no export pays."""
+    if precision != "fp32":
+        return PRECISIONS[precision][0]
+    if not export_pays:
+        return "paddle"
     has_onnx = importlib.util.find_spec("paddle2onnx") is not None
     return next(name for name in installed_runtimes() if has_onnx or FORMATS.get(name) != "onnx")
 
