@@ -5,9 +5,9 @@
     python scripts/benchmark.py --network r50_cityscapes --sizes 128x256 --batches 1 --rounds 3 --budget 10 \
         --resolutions 128x256 256x512 --points 256 1024           # a try, minutes
 
-Weights are random, the same on both sides. Every entry lives in a process of its own, and those of a group run
-alternately, round by round, mmsegmentation among them: only ratios within a round mean anything on a machine that does
-other things too. Sections:
+Weights are random, the same on both sides; "-bf16" computes in bfloat16, all else in float32. Every entry lives in a
+process of its own, and those of a group run alternately, round by round, mmsegmentation among them: only ratios within
+a round mean anything on a machine that does other things too. Sections:
 
     runtimes     whole networks: time and peak memory
     fidelity     exported against eager: logits and labels
@@ -32,7 +32,7 @@ import tempfile
 
 import benchmark_report
 import numpy as np
-from benchmark_networks import NETWORKS, RUNTIMES
+from benchmark_networks import NETWORKS, REDUCED, RUNTIMES
 from benchmark_workers import Worker, WorkerError, measure, run_once
 from tqdm import tqdm
 
@@ -40,7 +40,7 @@ from paddle_pointrend.cli.common import positive_float, positive_int
 from paddle_pointrend.files import check_writable, write_json, write_whole
 
 REFERENCE = benchmark_report.REFERENCE
-ENTRIES = (*RUNTIMES, "paddle", "paddleseg")
+ENTRIES = (*RUNTIMES, f"{REFERENCE}{REDUCED}", "paddle", "paddleseg")
 STEP_POINTS = 8196  # mmsegmentation's
 PACKAGES = (
     "paddlepaddle",

@@ -17,7 +17,9 @@ NETWORKS = {
     "r101_cityscapes": ("pointrend_semantic_fpn_resnet101_mmseg.yml", "ResNet101_vd"),
     "r50_cityscapes": ("pointrend_semantic_fpn_resnet50_mmseg.yml", "ResNet50_vd"),
 }
-RUNTIMES = {"onnxruntime": "onnx", "openvino": "onnx", "paddle-inference": "paddle"}  # and the format that each reads
+# An exported network's entries and the format that each reads; "-bf16" computes in bfloat16.
+RUNTIMES = {"onnxruntime": "onnx", "openvino": "onnx", "openvino-bf16": "onnx", "paddle-inference": "paddle"}
+REDUCED = "-bf16"
 SEED = 0
 NUM_CLASSES, FINE_CHANNELS, STRIDE = 19, 256, 4  # of the stub
 
@@ -66,9 +68,9 @@ def network(spec):
     part, _, side = spec["entry"].rpartition(" ")
     folder = pathlib.Path(spec["folder"])
     if side in RUNTIMES:
-        call = _exported(side, folder / f"{part or 'pointrend'}-{RUNTIMES[side]}", spec["threads"])
-    elif side == "mmsegmentation":
-        call = _mmsegmentation(spec)
+        call = load_entry(side, folder / f"{part or 'pointrend'}-{RUNTIMES[side]}", spec["threads"])
+    elif side.removesuffix(REDUCED) == "mmsegmentation":
+        call = _mmsegmentation(spec, reduced=side.endswith(REDUCED))
     elif side == "paddleseg":
         call = _eager(_paddleseg(NETWORKS[spec["network"]][1]))
     else:
@@ -88,7 +90,7 @@ def refinement(spec):
     images = random_images(spec["shape"])
     if side in RUNTIMES:
         name = part or f"pointrend-{spec['points']}"
-        call = _exported(side, folder / f"stub-{name}-{RUNTIMES[side]}", spec["threads"])
+        call = load_entry(side, folder / f"stub-{name}-{RUNTIMES[side]}", spec["threads"])
         return lambda: call(images)
     return (_torch_refinement if side == "mmsegmentation" else _eager_refinement)(spec, images)
 
@@ -119,10 +121,12 @@ def _export(layer, folder, format):
     export_model(layer, folder, format=format, output="logits")
 
 
-def _exported(runtime, folder, threads):
+def load_entry(entry, folder, threads=None):
+    """The runtime of an entry of RUNTIMES, with an exported folder."""
     from paddle_pointrend.runtimes import load_runtime
 
-    return load_runtime(runtime, folder, num_threads=threads)
+    precision = "bf16" if entry.endswith(REDUCED) else "fp32"
+    return load_runtime(entry.removesuffix(REDUCED), folder, num_threads=threads, precision=precision)
 
 
 def _ours(name, folder):
@@ -163,7 +167,7 @@ def _paddleseg(backbone):
     return model
 
 
-def _mmsegmentation(spec):
+def _mmsegmentation(spec, reduced):
     import torch
 
     torch.set_num_threads(spec["threads"])
@@ -177,7 +181,8 @@ def _mmsegmentation(spec):
 
     @torch.inference_mode()
     def call(images):
-        return model.inference(torch.from_numpy(images), metas).numpy()
+        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+            return model.inference(torch.from_numpy(images), metas).float().numpy()
 
     return call
 

@@ -4,6 +4,7 @@ import io
 
 import matplotlib
 import numpy as np
+from benchmark_networks import REDUCED
 from benchmark_report import REFERENCE, refinement_seconds, runtime_rows, spread, workloads
 
 matplotlib.use("Agg")
@@ -92,7 +93,7 @@ def _panels(section):
 
 
 def _colour(entry):
-    return _COARSE if entry.startswith("coarse ") else _COLOURS.get(entry, _EXPORTED)
+    return _COARSE if entry.startswith("coarse ") else _COLOURS.get(entry.removesuffix(REDUCED), _EXPORTED)
 
 
 def _png(figure):

@@ -9,6 +9,7 @@ import itertools
 import math
 
 import numpy as np
+from benchmark_networks import REDUCED
 
 REFERENCE = "mmsegmentation"
 RATIO_BOUND = 0.50  # our exported network to mmsegmentation's
@@ -78,12 +79,12 @@ def share_rows(records):
 
 
 def best_runtime(section):
-    """The exported runtime with the lowest mean ratio to mmsegmentation over the workloads; None where none ran."""
+    """The exported runtime in float32 with the lowest mean ratio to mmsegmentation over the workloads; or None."""
     ratios = {}
     for records in workloads(section["records"]).values():
         runtimes = share_rows(records)
         for row in runtime_rows(records):
-            if row["entry"] in runtimes and row["ratio"]:
+            if row["entry"] in runtimes and row["ratio"] and not row["entry"].endswith(REDUCED):
                 ratios.setdefault(row["entry"], []).append(row["ratio"][1])
     most = max(map(len, ratios.values()), default=0)
     return min(
@@ -118,7 +119,9 @@ def growth(section):
 
 
 def targets(report):
-    """What was to be shown, as far as it was measured: a list of (sentence, value, bound), met where value <= bound.
+    """What was to be shown, as far as it was measured: (sentence, value, bound), met where value <= bound.
+
+    Of what computes in bfloat16 the time alone.
 
     The value is NaN, and nothing is met, where an exported network failed to run.
     """
@@ -134,6 +137,8 @@ def targets(report):
         if entry != REFERENCE:
             found.append((f"refinement's time in pixels, exponent, {entry}", exponent, 1.0))
     for record in report.get("fidelity", {"records": []})["records"]:
+        if record["runtime"].endswith(REDUCED):
+            continue
         where = f"{record['runtime']} ({record['format']}), {_title(record['shape'])}"
         if record["part"] == "coarse":
             value = record.get("max_difference", math.nan)
@@ -150,9 +155,13 @@ def _runtime_targets(section, best):
         rows = {row["entry"]: row for row in runtime_rows(records)}
         if best not in rows or not rows[best]["ratio"] or shape[1:] not in SHARE_BOUNDS:
             continue
-        found.append((f"{best} to mmsegmentation, {_title(shape)}", rows[best]["ratio"][1], RATIO_BOUND))
-        share = share_rows(records)[best][1]
-        found.append((f"refinement on top of coarse, {best}, {_title(shape)}", share, SHARE_BOUNDS[shape[1:]]))
+        shares = share_rows(records)
+        reduced = [entry for entry in shares if entry.endswith(REDUCED) and rows[entry]["ratio"]]
+        for entry in (best, *reduced):
+            found.append((f"{entry} to mmsegmentation, {_title(shape)}", rows[entry]["ratio"][1], RATIO_BOUND))
+        found.append(
+            (f"refinement on top of coarse, {best}, {_title(shape)}", shares[best][1], SHARE_BOUNDS[shape[1:]])
+        )
         if shape[1:] == MEMORY_SIZE:
             ratio = rows[best]["peak_bytes"] / rows[REFERENCE]["peak_bytes"]
             found.append((f"peak memory, {best} to mmsegmentation, {_title(shape)}", ratio, 1.0))

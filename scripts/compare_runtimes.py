@@ -1,10 +1,10 @@
-"""Trained weights exported, on every runtime, against eager Paddle: logits and labels on a val set.
+"""Trained weights exported, on every runtime, against eager Paddle: logits, labels and scores on a val set.
 
     python scripts/compare_runtimes.py --config configs/camvid/pointrend_semantic_fpn_resnet18_stride8.yml \
         --model_path output/camvid/stride8/iter_600/model.pdparams
 
 Runs every image of the config's val_dataset through eager Paddle and through the exported network, refined and coarse
-alone, on each runtime that is installed, and writes a table and a JSON file.
+alone, on each runtime that is installed (openvino-bf16: in bfloat16), and writes a table and a JSON file.
 """
 
 import argparse
@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 
 import numpy as np
 import paddle
+from benchmark_networks import REDUCED, RUNTIMES, load_entry
 from exports import export_coarse
 from reports import write_report
 from tqdm import tqdm
@@ -23,44 +24,64 @@ from tqdm import tqdm
 from paddle_pointrend.cli.common import build
 from paddle_pointrend.cli.inference import load_trained_model
 from paddle_pointrend.export import export_model
-from paddle_pointrend.runtimes import FORMATS, installed_runtimes, load_runtime
+from paddle_pointrend.metrics import SegmentationMetrics
+from paddle_pointrend.runtimes import has_bfloat16, installed_runtimes
 
 PARTS = ("coarse", "refined")
 
 
+def _runs_here(name):
+    return name.removesuffix(REDUCED) in installed_runtimes() and (not name.endswith(REDUCED) or has_bfloat16())
+
+
 def load_all(model, names, folder):
-    """(runtime, part) -> the runtime, of the network exported to `folder` in the formats that they read."""
-    for file_format in {FORMATS[name] for name in names}:
+    """(entry, part) -> the runtime, of the network exported to `folder` in the formats that they read."""
+    for file_format in {RUNTIMES[name] for name in names}:
         export_coarse(model, folder / f"coarse-{file_format}", format=file_format)
         export_model(model, folder / f"refined-{file_format}", format=file_format)
-    return {(name, part): load_runtime(name, folder / f"{part}-{FORMATS[name]}") for name in names for part in PARTS}
+    return {(name, part): load_entry(name, folder / f"{part}-{RUNTIMES[name]}") for name in names for part in PARTS}
 
 
 def compare(model, runtimes, dataset):
-    """A record for each runtime and part: the largest difference of logits, and the pixels whose labels differ."""
-    records = {key: {"max_difference": 0.0, "different": 0, "pixels": 0} for key in runtimes}
+    """A record for each part in eager Paddle, and for each runtime and part.
+
+    What differs from eager, the largest difference of logits and the pixels of another label, and the scores.
+    """
+    keys = [*(("paddle", part) for part in PARTS), *runtimes]
+    records = {key: {"max_difference": 0.0, "different": 0, "pixels": 0} for key in keys}
+    metrics = {key: SegmentationMetrics(dataset.num_classes) for key in keys}
     for i in tqdm(range(len(dataset)), unit="image"):
-        images = dataset[i]["img"][None].astype("float32")
+        images, label = dataset[i]["img"][None].astype("float32"), dataset[i]["label"].squeeze()
         with paddle.no_grad():
             expected = dict(zip(PARTS, (logits.numpy() for logits in model.predict_both(paddle.to_tensor(images)))))
-        for (name, part), run in runtimes.items():
-            got, record = run(images), records[name, part]
-            record["max_difference"] = max(record["max_difference"], float(np.abs(got - expected[part]).max()))
-            record["different"] += int((got.argmax(axis=1) != expected[part].argmax(axis=1)).sum())
-            record["pixels"] += got[0, 0].size
-    return [{"runtime": name, "part": part, **record} for (name, part), record in records.items()]
+        for (name, part), record in records.items():
+            wanted = expected[part]
+            got = wanted if name == "paddle" else runtimes[name, part](images)
+            labels = got.argmax(axis=1)
+            record["max_difference"] = max(record["max_difference"], float(np.abs(got - wanted).max()))
+            record["different"] += int((labels != wanted.argmax(axis=1)).sum())
+            record["pixels"] += labels.size
+            metrics[name, part].update(labels[0], label)
+    return [
+        {"runtime": name, "part": part, **record, **_scores(metrics[name, part])}
+        for (name, part), record in records.items()
+    ]
+
+
+def _scores(metrics):
+    summary = metrics.summary()
+    return {key: summary[key] for key in ("miou", "boundary_iou")}
 
 
 def table(records):
     """The records as Markdown."""
-    lines = ["| runtime | network | largest difference of logits | pixels of another label | share |"]
-    lines.append("|---|---|---|---|---|")
+    lines = ["| runtime | network | largest difference of logits | pixels of another label | mIoU | boundary IoU |"]
+    lines.append("|---|---|---|---|---|---|")
     for record in records:
-        pixels = f"{record['different']} of {record['pixels']}"
-        share = f"{record['different'] / record['pixels']:.1e}"
-        lines.append(
-            f"| {record['runtime']} | {record['part']} | {record['max_difference']:.1e} | {pixels} | {share} |"
-        )
+        share = f"{record['different']} of {record['pixels']} ({record['different'] / record['pixels']:.1e})"
+        differences = f"{record['max_difference']:.1e} | {share}" if record["runtime"] != "paddle" else "- | -"
+        scores = f"{100 * record['miou']:.2f} | {100 * record['boundary_iou']:.2f}"
+        lines.append(f"| {record['runtime']} | {record['part']} | {differences} | {scores} |")
     return "\n".join(lines)
 
 
@@ -69,15 +90,15 @@ def main(argv=None):
     parser.add_argument("--config", required=True)
     parser.add_argument("--model_path", required=True)
     parser.add_argument("--opts", nargs="+")
-    names = [name for name in installed_runtimes() if name in FORMATS]
-    parser.add_argument("--runtimes", nargs="+", choices=FORMATS, default=names)
+    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=None, help="default: those that run here")
     parser.add_argument("--save_dir", type=pathlib.Path, default=pathlib.Path("output/compare_runtimes"))
     args = parser.parse_args(argv)
+    names = args.runtimes or [name for name in RUNTIMES if _runs_here(name)]
     args.save_dir.mkdir(parents=True, exist_ok=True)
     _, builder, model = load_trained_model(args)
     dataset = build(builder, args.config, "val_dataset")
     with tempfile.TemporaryDirectory() as folder:
-        records = compare(model, load_all(model, args.runtimes, pathlib.Path(folder)), dataset)
+        records = compare(model, load_all(model, names, pathlib.Path(folder)), dataset)
     write_report(args.save_dir, "compare_runtimes", records, table(records))
 
 

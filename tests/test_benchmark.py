@@ -121,6 +121,20 @@ def test_targets_are_those_that_were_measured(report):
     ) in benchmark_report.targets(large)
 
 
+def test_bfloat16_is_judged_by_its_time_alone(report):
+    fast = [_record("openvino-bf16", [0.1, 0.2, 0.3]), _record("coarse openvino-bf16", [0.05, 0.1, 0.15])]
+    reference, *rest = _runtimes()
+    fidelity = [{**record, "runtime": "openvino-bf16"} for record in report["fidelity"]["records"]]
+    section = {"runtimes": _section([reference, *fast, *rest]), "fidelity": _section(fidelity)}
+    assert benchmark_report.best_runtime(section["runtimes"]) == "openvino"
+    found = {sentence: value for sentence, value, _ in benchmark_report.targets(section)}
+    assert found == {
+        "openvino to mmsegmentation, 1x512x1024": pytest.approx(0.4),
+        "openvino-bf16 to mmsegmentation, 1x512x1024": pytest.approx(0.1),
+        "refinement on top of coarse, openvino, 1x512x1024": pytest.approx(0.8 / 0.77 - 1),
+    }
+
+
 def test_report_is_written_and_reads_back(report, tmp_path):
     benchmark.save(report, tmp_path)
     assert json.loads((tmp_path / "benchmark.json").read_text()) == report

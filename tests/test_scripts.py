@@ -162,8 +162,12 @@ def test_adaptive_points_scores_all_variants_and_draws_them(tiny_model, tmp_path
 def test_compare_runtimes_counts_every_pixel_of_every_runtime(tiny_model, tmp_path, capsys):
     arguments = ["--runtimes", "paddle-inference", "--save_dir", str(tmp_path / "out")]
     _load("compare_runtimes").main([*tiny_model, *arguments])
-    coarse, refined = json.loads((tmp_path / "out" / "compare_runtimes.json").read_text())
+    *eager, coarse, refined = json.loads((tmp_path / "out" / "compare_runtimes.json").read_text())
+    assert [record["runtime"] for record in eager] == ["paddle", "paddle"]
     assert (coarse["part"], refined["part"]) == ("coarse", "refined")
+    for ours, theirs in zip((coarse, refined), eager):
+        assert ours["miou"] == pytest.approx(theirs["miou"], abs=1e-3)
+        assert theirs["different"] == theirs["max_difference"] == 0
     assert coarse["pixels"] == refined["pixels"] == 3 * 64 * 64
     assert coarse["max_difference"] < 1e-4
     assert "| paddle-inference | refined |" in capsys.readouterr().out
@@ -172,12 +176,24 @@ def test_compare_runtimes_counts_every_pixel_of_every_runtime(tiny_model, tmp_pa
 def test_compare_runtimes_sees_what_differs():
     script = _load("compare_runtimes")
     model = types.SimpleNamespace(predict_both=lambda images: (images, images))
-    dataset = [{"img": np.stack([np.zeros([2, 2]), np.eye(2)])}]
+
+    class Dataset:
+        num_classes = 2
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, i):
+            return {"img": np.stack([np.zeros([2, 2]), np.eye(2)]), "label": np.array([[1, 0], [0, 1]])}
 
     def swapped(images):
         return images[:, ::-1]
 
-    (record,) = script.compare(model, {("onnxruntime", "refined"): swapped}, dataset)
+    *eager, record = script.compare(model, {("onnxruntime", "refined"): swapped}, Dataset())
+    assert [(found["runtime"], found["part"], found["miou"]) for found in eager] == [
+        ("paddle", "coarse", 1), ("paddle", "refined", 1)
+    ]  # fmt: skip
     assert record == {
-        "runtime": "onnxruntime", "part": "refined", "max_difference": 1.0, "different": 2, "pixels": 4
+        "runtime": "onnxruntime", "part": "refined", "max_difference": 1.0, "different": 2, "pixels": 4,
+        "miou": 0.25, "boundary_iou": 0.25,
     }  # fmt: skip
