@@ -191,6 +191,10 @@ class TestMMSegR101(_MMSegComparison):
 
 @pytest.mark.torch
 class TestDetectron2(_TorchComparison):
+    # The last is larger than mmsegmentation's: on some processors rounding chooses one of its 16384 points of the first
+    # step otherwise, which in 2x256x512 would be 2e-5 of the pixels.
+    shapes = ((1, 512, 1024), (1, 333, 517), (2, 512, 1024))
+
     @pytest.fixture(scope="class")
     def pair(self, compare):
         if "DETECTRON2" not in os.environ:
