@@ -175,10 +175,7 @@ class PointRendSeg(nn.Layer):
 
     def refine(self, coarse_logits, fine_features, size):
         """Adaptive subdivision (section 3.1, "Inference"): refined logits [N, K, *size]."""
-        readers = _point_readers(coarse_logits, fine_features)
-        logits = _fill_grid(coarse_logits)
-        for num_points in self.num_subdivision_points:
-            logits, _ = self._subdivide(logits, readers, num_points)
+        logits, _ = self._after_steps(coarse_logits, fine_features, self.num_subdivision_points)
         return _resize(_first_classes(logits, coarse_logits.shape[1]), size)
 
     def refine_labels(self, coarse_logits, fine_features, size):
@@ -189,11 +186,8 @@ class PointRendSeg(nn.Layer):
         """
         if not self.num_subdivision_points:
             return self.refine(coarse_logits, fine_features, size).argmax(axis=1)
-        readers = _point_readers(coarse_logits, fine_features)
-        logits = _fill_grid(coarse_logits)
         *steps, last = self.num_subdivision_points
-        for num_points in steps:
-            logits, _ = self._subdivide(logits, readers, num_points)
+        logits, readers = self._after_steps(coarse_logits, fine_features, steps)
         logits, indices, _, point_logits, is_unsure = self._predict_again(logits, readers, last)
 
         def changed_labels():
@@ -205,6 +199,13 @@ class PointRendSeg(nn.Layer):
             return _interpolate(_first_classes(refined, coarse_logits.shape[1]), size).argmax(axis=1)
 
         return _if_of_size(logits, size, changed_labels, resized_labels)
+
+    def _after_steps(self, coarse_logits, fine_features, points_of_steps):
+        """The map after these steps, with the classes of `_fill_grid`; and the functions of `_point_readers`."""
+        readers, logits = _point_readers(coarse_logits, fine_features), _fill_grid(coarse_logits)
+        for num_points in points_of_steps:
+            logits, _ = self._subdivide(logits, readers, num_points)
+        return logits, readers
 
     def subdivide(self, logits, coarse_logits, fine_features, num_points):
         """One step: the map doubled, its most uncertain points predicted again.

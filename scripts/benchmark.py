@@ -82,7 +82,7 @@ class Benchmark:
         records = []
         for size in tqdm(self.args.sizes, desc="fidelity"):
             for part in ("coarse", "pointrend"):
-                records += self._differences((1, *size), part)
+                records += self._differences((self.args.images, *size), part)
         return records
 
     def section_refinement(self):
@@ -121,7 +121,7 @@ class Benchmark:
         return records
 
     def _differences(self, shape, part):
-        """How far the exported network is from the eager one, one record for each runtime."""
+        """How far the exported network is from the eager one, image by image, one record for each runtime."""
         prefix = "coarse " if part == "coarse" else ""
         files = {entry: self.folder / f"{entry}.npy" for entry in ("paddle", *self.runtimes)}
         records = []
@@ -134,14 +134,15 @@ class Benchmark:
                 "error": None,
             }
             try:
-                spec = self._spec("network", f"{prefix}{entry}", shape)
+                spec = self._spec("outputs", f"{prefix}{entry}", shape)
                 run_once(spec, self.logs / "fidelity.log", save=file)
             except WorkerError as error:
                 if entry == "paddle":
                     raise
                 record["error"] = str(error)
             else:
-                record |= differences(np.load(file), np.load(files["paddle"])) if entry != "paddle" else {}
+                if entry != "paddle":
+                    record |= differences(np.load(file, "r"), np.load(files["paddle"], "r"))
             records.append(record)
         for file in files.values():
             file.unlink(missing_ok=True)
@@ -256,6 +257,7 @@ def _parser():
         help="of the section refinement; default: up to 4096x8192",
     )
     parser.add_argument("--points", nargs="+", type=positive_int, default=[1024, 4096, 8192, 16384, 32768, 65536])
+    parser.add_argument("--images", type=positive_int, default=8, help="of the section fidelity")
     parser.add_argument("--rounds", type=positive_int, default=15)
     parser.add_argument("--training_rounds", type=positive_int, default=5)
     parser.add_argument("--budget", type=positive_float, default=60, help="seconds for the rounds of an entry")

@@ -65,19 +65,28 @@ def prepare_stub(spec):
 
 def network(spec):
     """A function that runs the entry's network, images in memory -> logits."""
+    call, images = _network(spec), random_images(spec["shape"])
+    return lambda: call(images)
+
+
+def outputs(spec):
+    """As `network`, but the images go through it one after the other."""
+    call, images = _network(spec), random_images(spec["shape"])
+    return lambda: np.concatenate([call(image[None]) for image in images])
+
+
+def _network(spec):
+    """A function of images."""
     part, _, side = spec["entry"].rpartition(" ")
     folder = pathlib.Path(spec["folder"])
     if side in RUNTIMES:
-        call = load_entry(side, folder / f"{part or 'pointrend'}-{RUNTIMES[side]}", spec["threads"])
-    elif side.removesuffix(REDUCED) == "mmsegmentation":
-        call = _mmsegmentation(spec, reduced=side.endswith(REDUCED))
-    elif side == "paddleseg":
-        call = _eager(_paddleseg(NETWORKS[spec["network"]][1]))
-    else:
-        model = _ours(spec["network"], folder)
-        call = _eager(model.segmentor if part == "coarse" else model)
-    images = random_images(spec["shape"])
-    return lambda: call(images)
+        return load_entry(side, folder / f"{part or 'pointrend'}-{RUNTIMES[side]}", spec["threads"])
+    if side.removesuffix(REDUCED) == "mmsegmentation":
+        return _mmsegmentation(spec, reduced=side.endswith(REDUCED))
+    if side == "paddleseg":
+        return _eager(_paddleseg(NETWORKS[spec["network"]][1]))
+    model = _ours(spec["network"], folder)
+    return _eager(model.segmentor if part == "coarse" else model)
 
 
 def refinement(spec):

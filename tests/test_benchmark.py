@@ -290,7 +290,7 @@ def test_benchmark_runs_every_section_on_small_images(tmp_path, capsys):
     for package in ("mmseg", "openvino", "paddle2onnx"):
         pytest.importorskip(package)
     options = "--network r50_cityscapes --sizes 64x128 --resolutions 64x128 128x256 --points 64 --batches 2"
-    options += " --entries openvino paddle-inference --rounds 2 --training_rounds 1 --budget 5"
+    options += " --entries openvino paddle-inference --rounds 2 --training_rounds 1 --budget 5 --images 2"
     assert benchmark.main([*options.split(), "--save_dir", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "benchmark.json").read_text())
     assert list(report) == ["runtimes", "fidelity", "refinement", "points", "training"]
