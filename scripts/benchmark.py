@@ -143,6 +143,7 @@ class Benchmark:
             else:
                 if entry != "paddle":
                     record |= differences(np.load(file, "r"), np.load(files["paddle"], "r"))
+                    file.unlink()  # of large images it is gigabytes
             records.append(record)
         for file in files.values():
             file.unlink(missing_ok=True)
