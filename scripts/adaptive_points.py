@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 
 import numpy as np
 from exports import export_coarse
-from reports import write_report
+from reports import SCORES, score_cells, scores_of, write_report
 from timing import quartiles
 from tqdm import tqdm
 
@@ -66,9 +66,8 @@ def table(records):
     """The records as Markdown."""
     lines = ["| refined | mIoU | boundary IoU | ms an image | time / all points |", "|---|---|---|---|---|"]
     for record in records:
-        scores = f"{100 * record['miou']:.2f} | {100 * record['boundary_iou']:.2f}"
         milliseconds = f"{1000 * float(np.median(record['seconds'])):.0f}"
-        lines.append(f"| {record['name']} | {scores} | {milliseconds} | {quartiles(record['ratios'])} |")
+        lines.append(f"| {record['name']} | {score_cells(record)} | {milliseconds} | {quartiles(record['ratios'])} |")
     return "\n".join(lines)
 
 
@@ -79,7 +78,7 @@ def draw(records):
     import matplotlib.figure
 
     figure = matplotlib.figure.Figure(figsize=(9, 4), layout="constrained")
-    for axes, key, title in zip(figure.subplots(1, 2), ("miou", "boundary_iou"), ("mIoU", "boundary IoU")):
+    for axes, (key, title) in zip(figure.subplots(1, 2), SCORES.items()):
         ratios = [float(np.median(record["ratios"])) for record in records]
         values = [100 * record[key] for record in records]
         axes.plot(ratios, values, "o-", color="tab:blue")
@@ -114,11 +113,8 @@ def main(argv=None):
         metrics, seconds = measure(runtimes, dataset, dataset.num_classes)
     records = []
     for i, (name, measured) in enumerate(metrics.items()):
-        summary = measured.summary()
-        record = {"name": name, **{key: summary[key] for key in ("miou", "boundary_iou")}}
-        records.append(
-            record | {"seconds": seconds[:, i].tolist(), "ratios": (seconds[:, i] / seconds[:, -1]).tolist()}
-        )
+        times = {"seconds": seconds[:, i].tolist(), "ratios": (seconds[:, i] / seconds[:, -1]).tolist()}
+        records.append({"name": name, **scores_of(measured), **times})
     write_report(args.save_dir, "adaptive_points", records, table(records))
     write_whole(args.save_dir / "adaptive_points.png", draw(records))
     print(f"wrote adaptive_points.png into {args.save_dir}")

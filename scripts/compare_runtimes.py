@@ -18,7 +18,7 @@ import numpy as np
 import paddle
 from benchmark_networks import REDUCED, RUNTIMES, load_entry
 from exports import export_coarse
-from reports import write_report
+from reports import score_cells, scores_of, write_report
 from tqdm import tqdm
 
 from paddle_pointrend.cli.common import build
@@ -51,26 +51,24 @@ def compare(model, runtimes, dataset):
     records = {key: {"max_difference": 0.0, "different": 0, "pixels": 0} for key in keys}
     metrics = {key: SegmentationMetrics(dataset.num_classes) for key in keys}
     for i in tqdm(range(len(dataset)), unit="image"):
-        images, label = dataset[i]["img"][None].astype("float32"), dataset[i]["label"].squeeze()
+        data = dataset[i]
+        images, label = data["img"][None].astype("float32"), data["label"].squeeze()
         with paddle.no_grad():
             expected = dict(zip(PARTS, (logits.numpy() for logits in model.predict_both(paddle.to_tensor(images)))))
+        expected_labels = {part: logits.argmax(axis=1) for part, logits in expected.items()}
         for (name, part), record in records.items():
-            wanted = expected[part]
-            got = wanted if name == "paddle" else runtimes[name, part](images)
-            labels = got.argmax(axis=1)
-            record["max_difference"] = max(record["max_difference"], float(np.abs(got - wanted).max()))
-            record["different"] += int((labels != wanted.argmax(axis=1)).sum())
+            labels = expected_labels[part]
+            if name != "paddle":
+                logits = runtimes[name, part](images)
+                labels = logits.argmax(axis=1)
+                record["max_difference"] = max(record["max_difference"], float(np.abs(logits - expected[part]).max()))
+                record["different"] += int((labels != expected_labels[part]).sum())
             record["pixels"] += labels.size
             metrics[name, part].update(labels[0], label)
     return [
-        {"runtime": name, "part": part, **record, **_scores(metrics[name, part])}
+        {"runtime": name, "part": part, **record, **scores_of(metrics[name, part])}
         for (name, part), record in records.items()
     ]
-
-
-def _scores(metrics):
-    summary = metrics.summary()
-    return {key: summary[key] for key in ("miou", "boundary_iou")}
 
 
 def table(records):
@@ -80,8 +78,7 @@ def table(records):
     for record in records:
         share = f"{record['different']} of {record['pixels']} ({record['different'] / record['pixels']:.1e})"
         differences = f"{record['max_difference']:.1e} | {share}" if record["runtime"] != "paddle" else "- | -"
-        scores = f"{100 * record['miou']:.2f} | {100 * record['boundary_iou']:.2f}"
-        lines.append(f"| {record['runtime']} | {record['part']} | {differences} | {scores} |")
+        lines.append(f"| {record['runtime']} | {record['part']} | {differences} | {score_cells(record)} |")
     return "\n".join(lines)
 
 

@@ -1,6 +1,21 @@
-"""Results as a JSON file and a Markdown table."""
+"""Results as a JSON file and a Markdown table, and the scores in them."""
+
+from results_table import percent
 
 from paddle_pointrend.files import write_json, write_whole
+
+SCORES = {"miou": "mIoU", "boundary_iou": "boundary IoU"}  # key of SegmentationMetrics.summary -> title
+
+
+def scores_of(metrics):
+    """The SCORES of a SegmentationMetrics, a dict."""
+    summary = metrics.summary()
+    return {key: summary[key] for key in SCORES}
+
+
+def score_cells(record):
+    """The SCORES of a record in per cent, as cells of a Markdown row."""
+    return " | ".join(percent(record[key]) for key in SCORES)
 
 
 def write_report(folder, name, records, table):
