@@ -6,26 +6,26 @@ from paddle_pointrend import environment
 
 ENVIRONMENT_SET = environment.prepare_command_line()  # before the first import of paddle: afterwards it has no effect
 
-from paddle_pointrend.predictor import Predictor  # noqa: E402
+from paddle_pointrend.deploy.predictor import Predictor  # noqa: E402
 
 __version__ = "0.1.0"
 __all__ = ["Predictor"]
 
 # Where exported networks run in OpenVINO or ONNX Runtime and nothing else is done, Paddle is not needed.
 if os.environ.get("PADDLE_POINTREND_RUNTIME_ONLY") != "1":
-    from paddle_pointrend import compat
     from paddle_pointrend.losses import PointSampledCrossEntropyLoss
-    from paddle_pointrend.point_head import PointHead
-    from paddle_pointrend.pointrend import PointRendSeg
-    from paddle_pointrend.points import (
+    from paddle_pointrend.models.point_head import PointHead
+    from paddle_pointrend.models.pointrend import PointRendSeg
+    from paddle_pointrend.models.semantic_fpn import FPN, SemanticFPN
+    from paddle_pointrend.paddleseg import compat
+    from paddle_pointrend.paddleseg.registry import register_components
+    from paddle_pointrend.points.operations import (
         calculate_uncertainty,
         point_sample,
         sample_training_points,
         scatter_paddle,
         select_uncertain_points,
     )
-    from paddle_pointrend.registry import register_components
-    from paddle_pointrend.semantic_fpn import FPN, SemanticFPN
 
     __all__ += [
         "FPN",

@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from paddle_pointrend.cli.common import build
 from paddle_pointrend.cli.inference import load_trained_model
-from paddle_pointrend.export import export_model
+from paddle_pointrend.deploy.export import export_model
+from paddle_pointrend.deploy.runtimes import FORMATS, load_runtime
+from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.files import write_whole
-from paddle_pointrend.metrics import SegmentationMetrics
-from paddle_pointrend.runtimes import FORMATS, load_runtime
 
 THRESHOLDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 FULL, COARSE = "all points", "coarse"

@@ -125,14 +125,14 @@ def random_images(shape):
 
 
 def _export(layer, folder, format):
-    from paddle_pointrend.export import export_model
+    from paddle_pointrend.deploy.export import export_model
 
     export_model(layer, folder, format=format, output="logits")
 
 
 def load_entry(entry, folder, threads=None):
     """The runtime of an entry of RUNTIMES, with an exported folder."""
-    from paddle_pointrend.runtimes import load_runtime
+    from paddle_pointrend.deploy.runtimes import load_runtime
 
     precision = "bf16" if entry.endswith(REDUCED) else "fp32"
     return load_runtime(entry.removesuffix(REDUCED), folder, num_threads=threads, precision=precision)

@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 from paddle_pointrend.cli.common import build
 from paddle_pointrend.cli.inference import load_trained_model
-from paddle_pointrend.export import export_model
-from paddle_pointrend.metrics import SegmentationMetrics
-from paddle_pointrend.runtimes import has_bfloat16, installed_runtimes
+from paddle_pointrend.deploy.export import export_model
+from paddle_pointrend.deploy.runtimes import has_bfloat16, installed_runtimes
+from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 
 PARTS = ("coarse", "refined")
 

@@ -1,6 +1,6 @@
 """Exported networks without their refinement, to compare with."""
 
-from paddle_pointrend.export import export_model
+from paddle_pointrend.deploy.export import export_model
 
 
 def export_coarse(model, folder, **options):

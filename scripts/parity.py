@@ -11,8 +11,9 @@ from unittest import mock
 import numpy as np
 import paddle
 
-from paddle_pointrend import cpu_maps, pointrend
-from paddle_pointrend.points import (
+from paddle_pointrend.models import pointrend
+from paddle_pointrend.points import eager_cpu as cpu_maps
+from paddle_pointrend.points.operations import (
     calculate_uncertainty,
     order_as_in_memory,
     point_sample,

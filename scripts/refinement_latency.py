@@ -21,8 +21,8 @@ from timing import alternate, quartiles
 
 from paddle_pointrend.cli.common import build, load_config, positive_int
 from paddle_pointrend.cli.inference import forget_pretrained, load_trained_model
-from paddle_pointrend.export import OUTPUTS, export_model
-from paddle_pointrend.runtimes import FORMATS, RUNTIMES, load_runtime
+from paddle_pointrend.deploy.export import OUTPUTS, export_model
+from paddle_pointrend.deploy.runtimes import FORMATS, RUNTIMES, load_runtime
 
 
 def load_model(args):

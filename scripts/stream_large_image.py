@@ -20,7 +20,7 @@ from paddle import nn
 from paddle.nn import functional as F
 from rasterio.errors import NotGeoreferencedWarning
 
-from paddle_pointrend.predictor import Predictor
+from paddle_pointrend.deploy.predictor import Predictor
 
 
 class SmallNetwork(nn.Layer):

@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_pointrend import pointrend
-from paddle_pointrend.points import select_uncertain_points
+from paddle_pointrend.models import pointrend
+from paddle_pointrend.points.operations import select_uncertain_points
 
 TINY_CLASSES = 4
 

@@ -1,4 +1,4 @@
-"""A tiny network and exported folders of it, written without paddle_pointrend.export."""
+"""A tiny network and exported folders of it, written without paddle_pointrend.deploy.export."""
 
 import copy
 import importlib.util

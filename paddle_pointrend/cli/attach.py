@@ -13,10 +13,10 @@ from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
 from paddle_pointrend import PointRendSeg
-from paddle_pointrend.cli.checkpoints import WEIGHTS, load_weights
 from paddle_pointrend.cli.common import UsageError, build, load_config, one_line, positive_float, positive_int
 from paddle_pointrend.cli.inference import forget_pretrained
 from paddle_pointrend.files import check_writable, write_whole
+from paddle_pointrend.paddleseg.checkpoints import WEIGHTS, load_weights
 
 ITERS = 1000
 LEARNING_RATE = 0.001

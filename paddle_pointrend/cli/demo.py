@@ -15,7 +15,6 @@ from visualdl import LogReader
 import paddle_pointrend
 from paddle_pointrend import scenes
 from paddle_pointrend.cli import train
-from paddle_pointrend.cli.checkpoints import WEIGHTS, load_weights
 from paddle_pointrend.cli.common import (
     ArgumentParser,
     UsageError,
@@ -27,11 +26,12 @@ from paddle_pointrend.cli.common import (
 )
 from paddle_pointrend.cli.evaluation import evaluate_predictions
 from paddle_pointrend.cli.inference import plain_options
+from paddle_pointrend.evaluation.metrics import SegmentationMetrics, comparison_table
+from paddle_pointrend.evaluation.report import Sample, SubdivisionStep, comparison_figure, write_report
 from paddle_pointrend.files import write_json, write_whole
-from paddle_pointrend.metrics import SegmentationMetrics, comparison_table
-from paddle_pointrend.report import Sample, SubdivisionStep, comparison_figure, write_report
+from paddle_pointrend.paddleseg.checkpoints import WEIGHTS, load_weights
 
-CONFIG = Path(paddle_pointrend.__file__).with_name("demo.yml")
+CONFIG = Path(scenes.__file__).with_name("demo.yml")
 SAMPLES_SHOWN = 4
 CURVES = {
     "Train/loss_0": "loss on the coarse map",

@@ -2,7 +2,7 @@
 
 from paddleseg.utils import logger
 
-from paddle_pointrend import scene_canvas
+from paddle_pointrend import scenes
 from paddle_pointrend.cli.common import (
     UsageError,
     add_config_arguments,
@@ -12,8 +12,8 @@ from paddle_pointrend.cli.common import (
     set_device,
 )
 from paddle_pointrend.cli.inference import load_trained_model
-from paddle_pointrend.export import OUTPUTS, ExportError, compare_with_eager, export_model
-from paddle_pointrend.runtimes import FORMATS
+from paddle_pointrend.deploy.export import OUTPUTS, ExportError, compare_with_eager, export_model
+from paddle_pointrend.deploy.runtimes import FORMATS
 
 # Above this share of pixels whose label differs from eager Paddle's, the command fails.
 MOST_DIFFERENT_LABELS = 1e-3
@@ -79,7 +79,7 @@ def describe(config):
     dataset = config.get("val_dataset") or {}
     description = {"transforms": dataset.get("transforms") or []}
     if dataset.get("type") == "Cityscapes":
-        description |= {"classes": scene_canvas.CLASSES, "palette": scene_canvas.PALETTE}
+        description |= {"classes": scenes.CLASSES, "palette": scenes.PALETTE}
     return description
 
 

@@ -4,8 +4,8 @@ from paddleseg.core import infer
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
-from paddle_pointrend.cli.checkpoints import load_weights
 from paddle_pointrend.cli.common import UsageError, build, load_config, positive_int
+from paddle_pointrend.paddleseg.checkpoints import load_weights
 
 
 def add_inference_arguments(parser, augment_flag, *, exported=False):

@@ -13,9 +13,10 @@ from paddleseg.utils import logger
 from paddle_pointrend.cli.common import UsageError, load_config, one_line
 from paddle_pointrend.cli.export import describe
 from paddle_pointrend.cli.inference import load_trained_model, predict_logits
-from paddle_pointrend.export import ExportError, export_model
-from paddle_pointrend.predictor import Predictor
-from paddle_pointrend.runtimes import (
+from paddle_pointrend.data.transforms import RGBToBGR
+from paddle_pointrend.deploy.export import ExportError, export_model
+from paddle_pointrend.deploy.predictor import Predictor
+from paddle_pointrend.deploy.runtimes import (
     FORMATS,
     PRECISIONS,
     RuntimeLoadError,
@@ -27,7 +28,6 @@ from paddle_pointrend.runtimes import (
     load_runtime,
     read_deploy_file,
 )
-from paddle_pointrend.transforms import RGBToBGR
 
 MANY_IMAGES = 20  # from here on it pays to export the model first, which takes seconds
 

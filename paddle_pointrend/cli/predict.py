@@ -27,10 +27,10 @@ from paddle_pointrend.cli.common import (
 )
 from paddle_pointrend.cli.inference import add_inference_arguments, inference_options
 from paddle_pointrend.cli.networks import MANY_IMAGES, load_config_and_layer, load_network
+from paddle_pointrend.deploy.rasters import RasterError, RasterWriteError, open_raster
+from paddle_pointrend.deploy.runtimes import PRECISIONS, RUNTIMES
+from paddle_pointrend.deploy.sliding_window import OutputError
 from paddle_pointrend.files import write_whole
-from paddle_pointrend.rasters import RasterError, RasterWriteError, open_raster
-from paddle_pointrend.runtimes import PRECISIONS, RUNTIMES
-from paddle_pointrend.sliding_window import OutputError
 
 LARGE_IMAGE = 2**26  # pixels: 8192 x 8192, whose sums of 19 classes take 10 GB in PaddleSeg's sliding window
 

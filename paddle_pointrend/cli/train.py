@@ -8,8 +8,6 @@ from paddleseg.core import train
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger, train_profiler, utils
 
-from paddle_pointrend import profiler
-from paddle_pointrend.cli import checkpoints
 from paddle_pointrend.cli.common import (
     UsageError,
     add_common_arguments,
@@ -22,7 +20,8 @@ from paddle_pointrend.cli.common import (
     rank_and_size,
     set_device,
 )
-from paddle_pointrend.cli.datasets import StopOnError, check_files, check_samples
+from paddle_pointrend.paddleseg import checkpoints, profiler
+from paddle_pointrend.paddleseg.datasets import StopOnError, check_files, check_samples
 
 
 def add_arguments(parser):

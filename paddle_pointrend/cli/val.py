@@ -12,15 +12,15 @@ from paddle_pointrend.cli.common import (
     rank_and_size,
     set_device,
 )
-from paddle_pointrend.cli.datasets import check_files
 from paddle_pointrend.cli.evaluation import evaluate_predictions
 from paddle_pointrend.cli.inference import (
     add_inference_arguments,
     inference_options,
     load_trained_model,
 )
+from paddle_pointrend.evaluation.metrics import comparison_table
 from paddle_pointrend.files import check_writable, write_json
-from paddle_pointrend.metrics import comparison_table
+from paddle_pointrend.paddleseg.datasets import check_files
 
 
 def add_arguments(parser):

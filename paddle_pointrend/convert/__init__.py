@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from paddle_pointrend.checkpoints import CheckpointError, compare_state
 from paddle_pointrend.convert.checkpoint_files import read_tensors
 from paddle_pointrend.convert.names import rename_key
-from paddle_pointrend.resnet import FrozenBatchNorm2D
+from paddle_pointrend.models.resnet import FrozenBatchNorm2D
+from paddle_pointrend.models.weights import CheckpointError, compare_state
 
 __all__ = ["BACKBONE_SOURCES", "SOURCES", "ConversionError", "convert_state", "read_tensors", "rename_key"]
 

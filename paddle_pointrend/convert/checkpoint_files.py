@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paddle_pointrend.checkpoints import CheckpointError
+from paddle_pointrend.models.weights import CheckpointError
 
 _EXPECTED = "expected a torch file (.pth, .pt), a detectron2 pickle (.pkl) or a .safetensors file"
 _TORCH_HEADS = b"PK\x03\x04", pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # zip, legacy

@@ -1,0 +1,8 @@
+"""Exported networks: writing them, running them in any runtime, images of any size.
+
+Imports models/, evaluation/ and data/. Runtimes are imported when one is used, Paddle by export.py alone.
+"""
+
+from paddle_pointrend.deploy.predictor import Predictor
+
+__all__ = ["Predictor"]

@@ -1,0 +1,362 @@
+"""The HTML report of a run: one file with pictures, tables and curves, nothing loaded from elsewhere.
+
+Also the README's picture, from the same samples. Pictures are RGB uint8; label maps are integers [H, W].
+"""
+
+import base64
+import html
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from paddle_pointrend.evaluation import visualize
+from paddle_pointrend.evaluation.charts import curve_svg
+from paddle_pointrend.evaluation.metrics import summary_rows
+from paddle_pointrend.files import write_whole
+
+# The enlarged window has the full picture's shape divided by this, and is shown as large as the full picture.
+ZOOM = 5
+PANEL_NAMES = ("image", "truth", "coarse", "refined")
+
+
+class SubdivisionStep(NamedTuple):
+    """One step of the refinement: the points it predicted again, and the size of the map it did so on.
+
+    coords: floats [P, 2], (x, y) in [0, 1]. size: (height, width) in cells.
+    """
+
+    coords: np.ndarray
+    size: tuple
+
+
+@dataclass
+class Sample:
+    """One image of the report.
+
+    image: RGB uint8 [H, W, 3]. truth, coarse, refined: integers [H, W]. steps: `SubdivisionStep`s or equal tuples,
+    first step first. Raises ValueError if the four are not of one size.
+    """
+
+    name: str
+    image: np.ndarray
+    truth: np.ndarray
+    coarse: np.ndarray
+    refined: np.ndarray
+    steps: list = field(default_factory=list)
+
+    def __post_init__(self):
+        sizes = {part: np.shape(getattr(self, part))[:2] for part in ("image", "truth", "coarse", "refined")}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"sample {self.name!r} has parts of different sizes: {sizes}, expected one (H, W)")
+
+
+def write_report(
+    path,
+    *,
+    title,
+    metadata,
+    samples,
+    summaries,
+    class_names,
+    palette,
+    curves=None,
+    ignore_index=255,
+    max_side=1280,
+):
+    """Writes the report as one HTML file; an older file at `path` is replaced only when the new one is complete.
+
+    Args:
+        path: where to write; folders are made.
+        title: headline.
+        metadata: dict of what ran and how: config, checkpoint, iterations, seed, versions; shown in its order.
+        samples: list of `Sample`.
+        summaries: dict from "coarse" and "refined" to `SegmentationMetrics.summary()`.
+        class_names: K names. palette: [K, 3] RGB.
+        curves: dict from a curve's name to (iterations, values); values that are not finite leave gaps.
+        ignore_index: truth value that is not judged.
+        max_side: pictures longer than this are shrunk for the file; the zoomed windows keep their pixels.
+
+    Returns:
+        pathlib.Path of the file.
+
+    Raises:
+        ValueError: summaries other than coarse and refined, or counts of names, colours and classes that differ.
+    """
+    if list(summaries) != ["coarse", "refined"]:
+        raise ValueError(f"summaries has {list(summaries)}, expected ['coarse', 'refined'] in this order")
+    if len(class_names) != len(palette):
+        raise ValueError(f"{len(class_names)} class names for {len(palette)} colours, expected the same number")
+    rows = summary_rows(summaries, class_names)
+    body = [
+        f"<header><h1>{_text(title)}</h1>{_headline(rows[:4])}</header>",
+        f"<section><h2>Images</h2>{_how_to_read()}{_class_legend(class_names, palette)}",
+        *(_sample_section(sample, palette, ignore_index, max_side) for sample in samples),
+        "</section>",
+        f"<section><h2>Measures</h2>{_tables(rows, class_names, palette)}</section>",
+    ]
+    if curves:
+        charts = "".join(f"<figure>{curve_svg(name, *points)}</figure>" for name, points in curves.items())
+        body.append(f'<section><h2>Training</h2><div class="charts">{charts}</div></section>')
+    if metadata:
+        lines = "".join(f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in metadata.items())
+        body.append(f"<section><h2>Run</h2><dl>{lines}</dl></section>")
+    page = (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_text(title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(body) + "\n</body></html>\n"
+    )
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, page.encode())
+    return path
+
+
+def comparison_figure(sample, palette, *, zoom=ZOOM, panel_width=480):
+    """Image, truth, coarse and refined in a row, and below each the window where refinement mends most pixels.
+
+    Args:
+        sample: a `Sample`; its steps are not used.
+        palette: [K, 3] RGB.
+        zoom: how much larger the window is shown; its sides are the picture's divided by this.
+        panel_width: width of each of the four panels in pixels.
+
+    Returns:
+        RGB uint8, about [1.5 * panel_width + titles, 4 * panel_width + gaps, 3] for a 4:3 image.
+    """
+    panels = _panels(sample, palette)
+    window = _window((sample.refined == sample.truth) & (sample.coarse != sample.truth), zoom)
+    height, width = sample.truth.shape
+    size = (panel_width, max(1, round(panel_width * height / width)))
+    full = [
+        cv2.resize(
+            visualize.draw_frame(panel, *window),
+            size,
+            interpolation=cv2.INTER_AREA if panel_width < width else cv2.INTER_NEAREST,
+        )
+        for panel in panels
+    ]
+    enlarged = [cv2.resize(panel[window], size, interpolation=cv2.INTER_NEAREST) for panel in panels]
+    first = visualize.side_by_side(full, PANEL_NAMES)
+    gap = np.full((8, first.shape[1], 3), 255, np.uint8)
+    return np.vstack([first, gap, visualize.side_by_side(enlarged)])
+
+
+def _panels(sample, palette):
+    """The pictures named in PANEL_NAMES."""
+    return [
+        sample.image,
+        *(visualize.colorize(part, palette) for part in (sample.truth, sample.coarse, sample.refined)),
+    ]
+
+
+def _window(mask, zoom):
+    height, width = mask.shape
+    return visualize.busiest_window(mask, max(8, height // zoom), max(8, width // zoom))
+
+
+def _sample_section(sample, palette, ignore_index, max_side):
+    panels = _panels(sample, palette)
+    window = _window((sample.coarse != sample.refined) & (sample.truth != ignore_index), ZOOM)
+    difference, counts = visualize.difference_map(
+        sample.coarse, sample.refined, sample.truth, ignore_index=ignore_index, image=sample.image
+    )
+    panels, names = [*panels, difference], [*PANEL_NAMES, "difference"]
+    figures = [
+        _figure(
+            _fit(visualize.draw_frame(panel, *window), max_side),
+            name,
+            kind="jpg" if name == "image" else "png",
+        )
+        for panel, name in zip(panels, names)
+    ]
+    figures += [_figure(panel[window], f"{name}, {ZOOM}x", pixelated=True) for panel, name in zip(panels, names)]
+    steps = [
+        _figure(
+            _points_picture(sample.image, coords, size, max_side),
+            f"step {number}: points on the {size[1]} x {size[0]} map",
+            kind="jpg",
+            note=f"{len(coords)} points, {100 * len(coords) / (size[0] * size[1]):.1f} % of the map's cells",
+        )
+        for number, (coords, size) in enumerate(sample.steps, start=1)
+    ]
+    return (
+        f"<article><h3>{_text(sample.name)}</h3><p>{_text(_verdict(counts))}</p>"
+        f'<div class="panels">{"".join(figures + steps)}</div></article>'
+    )
+
+
+def _points_picture(image, coords, size, max_side):
+    # On a picture this wide one dot is about one pixel of the screen, whatever the image's size was.
+    side = min(max_side, 960)
+    factor = side / max(image.shape[:2])
+    width, height = (max(1, round(length * factor)) for length in image.shape[1::-1])
+    # Half a cell across: neighbouring points stay apart, and the few points of a small map are still seen.
+    radius = min(3, max(1, round(width / size[1] / 4)))
+    ground = visualize.dim(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), 0.5)
+    return visualize.draw_points(ground, coords, color=(214, 70, 0), radius=radius)
+
+
+def _verdict(counts):
+    different, counted = counts["different"], counts["counted"]
+    if not different:
+        return "The two predictions agree on every judged pixel."
+    shares = {key: 100 * counts[key] / different for key in ("refined_right", "coarse_right", "both_wrong")}
+    return (
+        f"{different} pixels differ ({100 * different / counted:.2f} % of those judged): refined is right on "
+        f"{counts['refined_right']} ({shares['refined_right']:.0f} %), coarse on {counts['coarse_right']} "
+        f"({shares['coarse_right']:.0f} %), neither on {counts['both_wrong']} ({shares['both_wrong']:.0f} %)."
+    )
+
+
+def _how_to_read():
+    keys = [
+        (visualize.RIGHT_COLOR, "refined is right"),
+        (visualize.WRONG_COLOR, "coarse was right"),
+        (visualize.BOTH_WRONG_COLOR, "both are wrong"),
+    ]
+    return (
+        "<p>Coarse is what the network predicts before the point head, enlarged to the image; refined is what comes "
+        "out after it. The frame marks the window in which the two differ most; it is enlarged below. The "
+        "last row shows which points each subdivision step chose to predict again. Where coarse and refined differ, "
+        "colours say which is right:</p>" + _swatches(keys)
+    )
+
+
+def _class_legend(class_names, palette):
+    keys = [(tuple(int(c) for c in color), name) for color, name in zip(palette, class_names)]
+    return "<p>Classes:</p>" + _swatches([*keys, (visualize.IGNORED_COLOR, "ignored")])
+
+
+def _swatches(keys):
+    items = "".join(f"<li>{_swatch(color)}{_text(name)}</li>" for color, name in keys)
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _swatch(color):
+    red, green, blue = (int(c) for c in color)
+    return f'<i style="background:rgb({red},{green},{blue})"></i>'
+
+
+def _headline(rows):
+    tiles = []
+    for name, (coarse, refined) in rows:
+        change = "" if None in (coarse, refined) else _change(coarse, refined)
+        tiles.append(
+            f'<div class="tile"><span>{_text(name)}, refined, in percent</span><b>{_percent(refined)}</b>'
+            f"<span>{change} from coarse {_percent(coarse)}</span></div>"
+        )
+    return f'<div class="tiles">{"".join(tiles)}</div>'
+
+
+def _tables(rows, class_names, palette):
+    """Two tables: the means, and by class with IoU and boundary IoU beside each other."""
+    head = '<th scope="col" class="group">coarse</th><th scope="col">refined</th><th scope="col">difference</th>'
+    means = "".join(f'<tr><th scope="row">{_text(name)}</th>{_cells(*values)}</tr>' for name, values in rows[:4])
+    count = len(class_names)
+    classes = "".join(
+        f'<tr><th scope="row">{_swatch(color)}{_text(name)}</th>{_cells(*iou)}{_cells(*boundary)}</tr>'
+        for name, color, (_, iou), (_, boundary) in zip(
+            class_names, palette, rows[4 : 4 + count], rows[4 + count :], strict=True
+        )
+    )
+    return (
+        "<p>In percent; the better one of two is bold. Boundary IoU: Cheng et al. 2021, width 2 % of the diagonal "
+        "unless set otherwise. A dash: the class does not occur.</p>"
+        f'<div class="scroll"><table><thead><tr><th></th>{head}</tr></thead><tbody>{means}</tbody></table></div>'
+        '<div class="scroll"><table><thead><tr><th rowspan="2">class</th><th colspan="3" class="group">IoU</th>'
+        f'<th colspan="3" class="group">boundary IoU</th></tr><tr>{head}{head}</tr></thead>'
+        f"<tbody>{classes}</tbody></table></div>"
+    )
+
+
+def _cells(coarse, refined):
+    if None in (coarse, refined):
+        return f'<td class="group">{_percent(coarse)}</td><td>{_percent(refined)}</td><td>-</td>'
+    # Compared as shown: numbers that print alike are neither better nor worse.
+    sign = (round(100 * refined, 2) > round(100 * coarse, 2)) - (round(100 * refined, 2) < round(100 * coarse, 2))
+    cells = [f"<b>{_percent(coarse)}</b>" if sign < 0 else _percent(coarse)]
+    cells += [f"<b>{_percent(refined)}</b>" if sign > 0 else _percent(refined)]
+    return f'<td class="group">{cells[0]}</td><td>{cells[1]}</td><td>{_change(coarse, refined)}</td>'
+
+
+def _change(coarse, refined):
+    shown = f"{100 * (refined - coarse):+.2f}"
+    kind = "same" if float(shown) == 0 else "up" if shown[0] == "+" else "down"
+    return f'<span class="{kind}">{shown.replace("-", "&minus;")}</span>'
+
+
+def _percent(value):
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _figure(picture, caption, *, kind="png", note="", pixelated=False):
+    mode = ' class="pixelated"' if pixelated else ""
+    note = f"<small>{_text(note)}</small>" if note else ""
+    return (
+        f'<figure><img src="{_data_uri(picture, kind)}" alt="{_text(caption)}"{mode}>'
+        f"<figcaption>{_text(caption)}{note}</figcaption></figure>"
+    )
+
+
+def _data_uri(picture, kind):
+    options = [cv2.IMWRITE_JPEG_QUALITY, 88] if kind == "jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    written, data = cv2.imencode(f".{kind}", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
+    if not written:
+        raise ValueError(f"picture of shape {picture.shape} could not be written as {kind}")
+    mime = "jpeg" if kind == "jpg" else "png"
+    return f"data:image/{mime};base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+def _fit(picture, max_side):
+    factor = max_side / max(picture.shape[:2])
+    if factor >= 1:
+        return picture
+    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+def _text(value):
+    return html.escape(str(value))
+
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#1d2430;--soft:#5b6675;--line:#d9dee6;--ground:#fff;--panel:#f5f7fa;
+--up:#17803d;--down:#c01f36;--curve:#1f6fd6}
+@media (prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa5b4;--line:#333b47;--ground:#14181f;
+--panel:#1c222b;--up:#58c97d;--down:#ff7b8a;--curve:#6cabff}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:1600px;padding:24px;background:var(--ground);color:var(--ink);
+font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
+h1{font-size:26px;line-height:1.25;margin:0 0 16px}
+h2{font-size:20px;margin:40px 0 12px}h3{font-size:16px;margin:0 0 8px}
+p{max-width:90ch;margin:8px 0}article p{max-width:none}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(180px,1fr));gap:12px}
+.tile{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:12px 16px}
+.tile>span{display:block;color:var(--soft);font-size:13px}.tile b{font-size:28px;line-height:1.3}
+.up{color:var(--up);font-weight:600}.down{color:var(--down);font-weight:600}.same{color:var(--soft)}
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 18px;margin:8px 0 16px;padding:0;font-size:14px}
+i{display:inline-block;width:14px;height:14px;margin-right:6px;border-radius:3px;vertical-align:-2px;
+border:1px solid var(--line)}
+article{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:16px;margin:0 0 20px}
+.panels{display:grid;grid-template-columns:repeat(5,minmax(200px,1fr));gap:12px;overflow-x:auto}
+figure{margin:0}img{display:block;width:100%;height:auto;border-radius:4px}
+.pixelated{image-rendering:pixelated}
+figcaption{font-size:13px;margin-top:4px}small{display:block;color:var(--soft);font-size:12px;line-height:1.4}
+.scroll{overflow-x:auto;margin:12px 0 20px}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}
+th,td{padding:5px 12px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}
+thead th{color:var(--soft);font-weight:600}tbody th,th[rowspan]{text-align:left;font-weight:500}
+th[colspan]{text-align:center}.group{border-left:1px solid var(--line)}
+tbody tr:hover{background:var(--panel)}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:16px}
+.charts figure{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:8px;max-width:620px}
+svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font-size:12px}
+svg .name{fill:var(--ink);font-weight:600;font-size:13px}
+svg path{fill:none;stroke-linejoin:round}.grid{stroke:var(--line)}.axis{stroke:var(--soft)}
+.line{stroke:var(--curve);stroke-width:2}.faint{stroke:var(--curve);opacity:.3}.dot{fill:var(--curve)}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 20px;margin:0}dt{color:var(--soft)}
+dd{margin:0;overflow-wrap:anywhere}
+"""

@@ -1,0 +1,97 @@
+"""Finds, loads and checks what PaddleSeg saved: iter_N/model.pdparams and model.pdopt."""
+
+import pathlib
+import re
+from urllib.parse import urlparse
+
+from paddleseg.utils import logger, utils
+
+from paddle_pointrend.cli.common import UsageError
+from paddle_pointrend.models.weights import UnreadableError, find_misfit, read_state
+
+WEIGHTS, OPTIMIZER = "model.pdparams", "model.pdopt"
+
+
+def load_weights(model, path, num_classes=None):
+    """Loads weights into a model, all or none. PaddleSeg's own loader only warns and leaves the rest random.
+
+    Args:
+        model: the layer.
+        path: a .pdparams file, a folder that holds model.pdparams, or a URL.
+        num_classes: the model's, for the message when the checkpoint has another number.
+
+    Raises:
+        UnreadableError: no such file, or a file that cannot be read.
+        UsageError: one whose tensors are not this model's.
+    """
+    if urlparse(path).scheme in ("http", "https"):
+        path = utils.download_pretrained_model(path)
+    file = pathlib.Path(path) / WEIGHTS if pathlib.Path(path).is_dir() else pathlib.Path(path)
+    state = read_state(file)
+    misfit = find_misfit(model, state, num_classes)
+    if misfit:
+        raise UsageError(f"{file} does not belong to this model: {misfit}")
+    model.set_state_dict(state)
+    logger.info(f"Loaded {len(state)} tensors from {file}")
+
+
+def check_resumable(model, folder):
+    """Raises UsageError, or UnreadableError, unless folder is an iter_N whose parts load whole and fit."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder")
+    if iteration_of(folder) is None:
+        raise UsageError(f"{folder}: PaddleSeg reads the iteration from the folder's name, expected iter_N")
+    misfit = find_misfit(model, read_state(folder / WEIGHTS))
+    if misfit:
+        raise UsageError(f"{folder / WEIGHTS} does not belong to this model: {misfit}")
+    names = [parameter.name for parameter in model.parameters()]
+    for key in read_state(folder / OPTIMIZER):
+        # Paddle drops, without a word, what it cannot match by name.
+        if key not in ("LR_Scheduler", "master_weights") and not key.startswith(tuple(f"{name}_" for name in names)):
+            raise UsageError(f"{folder / OPTIMIZER} does not belong to this model: it has a state for {key}")
+
+
+def folder_to_resume(model, resume_model, save_dir):
+    """The checkpoint folder that --resume_model names, checked; None to start anew.
+
+    Args:
+        model: the model that goes on.
+        resume_model: a folder, "auto" for the newest whole one in save_dir, or None.
+        save_dir: where this run writes its checkpoints.
+    """
+    if resume_model is None:
+        return None
+    if resume_model != "auto":
+        check_resumable(model, resume_model)
+        return pathlib.Path(resume_model)
+    folder = newest_checkpoint(model, save_dir)
+    if folder is None:
+        logger.info(f"There is no checkpoint to resume in {save_dir}: starting anew")
+    return folder
+
+
+def newest_checkpoint(model, save_dir):
+    """The iter_N folder with the highest N in save_dir that loads whole, None if there is none.
+
+    PaddleSeg writes checkpoints in place, so a run that was killed can leave half of one; that is skipped.
+
+    Raises:
+        UsageError: a whole checkpoint is of another model. Starting anew would write over that model's training.
+    """
+    folders = [folder for folder in pathlib.Path(save_dir).glob("iter_*") if iteration_of(folder) is not None]
+    for folder in sorted(folders, key=iteration_of, reverse=True):
+        try:
+            check_resumable(model, folder)
+            return folder
+        except UnreadableError as error:
+            logger.warning(f"Skipped {folder}: {error}")
+        except UsageError as error:
+            raise UsageError(f"{error}; train into another --save_dir, or with that model's --config") from error
+    return None
+
+
+def iteration_of(folder):
+    """N of a folder named iter_N, None of any other."""
+    name = re.fullmatch(r"iter_(\d+)", pathlib.Path(folder).name)
+    return int(name[1]) if name else None

@@ -1,0 +1,33 @@
+"""Registers the components under their names in PaddleSeg's YAML."""
+
+from paddleseg.cvlibs import manager
+
+from paddle_pointrend.data.transforms import PhotoMetricDistortion, RandomCrop, RandomResize, RGBToBGR
+from paddle_pointrend.losses import PointSampledCrossEntropyLoss
+from paddle_pointrend.models.pointrend import PointRendSeg
+from paddle_pointrend.models.resnet import ResNet
+from paddle_pointrend.models.semantic_fpn import SemanticFPN
+
+
+def register_components():
+    """Adds models, backbones, transforms and losses to PaddleSeg's managers; a second call changes nothing.
+
+    Raises:
+        RuntimeError: a name that another package has registered for a component of its own.
+    """
+    for registry, components in (
+        (manager.MODELS, (PointRendSeg, SemanticFPN)),
+        (manager.BACKBONES, (ResNet,)),
+        (manager.TRANSFORMS, (PhotoMetricDistortion, RandomCrop, RandomResize, RGBToBGR)),
+        (manager.LOSSES, (PointSampledCrossEntropyLoss,)),
+    ):
+        for component in components:
+            name = component.__name__
+            registered = registry.components_dict.get(name)
+            if registered is None:
+                registry.add_component(component)
+            elif registered is not component:
+                raise RuntimeError(
+                    f"PaddleSeg already knows a component {name!r}, from {registered.__module__}; "
+                    "import paddle_pointrend before the package that registers it, or rename that one"
+                )
