@@ -14,9 +14,9 @@ import paddle.nn.functional as F
 import yaml
 from paddle import nn
 
+from paddle_pointrend.data.palettes import default_palette
 from paddle_pointrend.deploy.runtimes import FORMATS, fastest_runtime, load_runtime, read_deploy_file
-from paddle_pointrend.evaluation.visualize import default_palette
-from paddle_pointrend.models.taps import image_channels
+from paddle_pointrend.models.backbones import image_channels
 from paddle_pointrend.points.operations import grid_sample_everywhere
 
 OUTPUTS = ("logits", "label")
