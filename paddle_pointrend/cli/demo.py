@@ -26,8 +26,14 @@ from paddle_pointrend.cli.common import (
 )
 from paddle_pointrend.cli.evaluation import evaluate_predictions
 from paddle_pointrend.cli.inference import plain_options
-from paddle_pointrend.evaluation.metrics import SegmentationMetrics, comparison_table
-from paddle_pointrend.evaluation.report import Sample, SubdivisionStep, comparison_figure, write_report
+from paddle_pointrend.evaluation import (
+    Sample,
+    SegmentationMetrics,
+    SubdivisionStep,
+    comparison_figure,
+    comparison_table,
+    write_report,
+)
 from paddle_pointrend.files import write_json, write_whole
 from paddle_pointrend.paddleseg.checkpoints import WEIGHTS, load_weights
 

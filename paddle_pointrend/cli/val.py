@@ -18,7 +18,7 @@ from paddle_pointrend.cli.inference import (
     inference_options,
     load_trained_model,
 )
-from paddle_pointrend.evaluation.metrics import comparison_table
+from paddle_pointrend.evaluation import comparison_table
 from paddle_pointrend.files import check_writable, write_json
 from paddle_pointrend.paddleseg.datasets import check_files
 

@@ -20,7 +20,7 @@ import paddleseg
 from paddleseg.models import losses
 from paddleseg.utils import metrics, train_profiler
 
-from paddle_pointrend.evaluation.metrics import class_areas
+from paddle_pointrend.evaluation.confusion import class_areas
 from paddle_pointrend.paddleseg import profiler
 
 _LOGGER = logging.getLogger(__name__)
