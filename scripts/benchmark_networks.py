@@ -27,8 +27,8 @@ NUM_CLASSES, FINE_CHANNELS, STRIDE = 19, 256, 4  # of the stub
 def prepare(spec):
     """Writes the weights of both sides, and the exported networks of `spec["formats"]`, the coarse one alone too."""
     import paddle
-    import parity
-    import torch_references
+    from torch_parity import references as torch_references
+    from torch_parity import stages as parity
 
     folder = pathlib.Path(spec["folder"])
     config, _ = NETWORKS[spec["network"]]
@@ -140,7 +140,7 @@ def load_entry(entry, folder, threads=None):
 
 def _ours(name, folder):
     import paddle
-    import parity
+    from torch_parity import stages as parity
 
     model = parity.build(CONFIGS / NETWORKS[name][0]).model
     model.set_state_dict(paddle.load(str(folder / "model.pdparams")))
@@ -180,7 +180,7 @@ def _mmsegmentation(spec, reduced):
     import torch
 
     torch.set_num_threads(spec["threads"])
-    import torch_references
+    from torch_parity import references as torch_references
 
     reference = torch_references.MMSegReference(spec["network"])
     with np.load(pathlib.Path(spec["folder"]) / "mmsegmentation.npz") as state:
@@ -251,7 +251,7 @@ def _torch_refinement(spec, images):
     import torch
 
     torch.set_num_threads(spec["threads"])
-    import torch_references
+    from torch_parity import references as torch_references
 
     with np.load(pathlib.Path(spec["folder"]) / "stub.npz") as file:
         state = {name: torch.from_numpy(array) for name, array in file.items()}

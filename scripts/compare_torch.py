@@ -22,8 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 
 import numpy as np
 import paddle
-import parity
-import torch_references
+from torch_parity import references as torch_references
+from torch_parity import stages as parity
 
 from paddle_pointrend import sample_training_points
 from paddle_pointrend.convert import rename_key

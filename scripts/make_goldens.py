@@ -14,8 +14,8 @@ import pathlib
 import zlib
 
 import numpy as np
-import parity
-import torch_references
+from torch_parity import references as torch_references
+from torch_parity import stages as parity
 
 from paddle_pointrend.files import write_whole
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import torch_references
+from torch_parity import references as torch_references
 
 
 def sample(height=60, width=90, classes=4, seed=0):

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import numpy as np
-import parity
 import pytest
 from make_goldens import EVALUATED, map_summaries, point_values, summary, training_batch, unpacked
+from torch_parity import stages as parity
 
 from paddle_pointrend.convert import rename_key
 
