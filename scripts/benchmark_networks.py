@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs" / "cityscapes"
-# The name of mmsegmentation's config in torch_references -> our config, PaddleSeg's backbone.
+# The name of mmsegmentation's config in torch_parity -> our config, PaddleSeg's backbone.
 NETWORKS = {
     "r101_cityscapes": ("pointrend_semantic_fpn_resnet101_mmseg.yml", "ResNet101_vd"),
     "r50_cityscapes": ("pointrend_semantic_fpn_resnet50_mmseg.yml", "ResNet50_vd"),
@@ -27,16 +27,17 @@ NUM_CLASSES, FINE_CHANNELS, STRIDE = 19, 256, 4  # of the stub
 def prepare(spec):
     """Writes the weights of both sides, and the exported networks of `spec["formats"]`, the coarse one alone too."""
     import paddle
-    from torch_parity import references as torch_references
-    from torch_parity import stages as parity
+    from torch_parity.mmseg_reference import MMSegReference
+    from torch_parity.random_weights import random_state
+    from torch_parity.stages import build, load_reference_state
 
     folder = pathlib.Path(spec["folder"])
     config, _ = NETWORKS[spec["network"]]
-    reference = torch_references.MMSegReference(spec["network"])
-    state = parity.random_state(reference.shapes(), SEED)
+    reference = MMSegReference(spec["network"])
+    state = random_state(reference.shapes(), SEED)
     np.savez(folder / "mmsegmentation.npz", **state)
-    model = parity.build(CONFIGS / config).model
-    parity.load_reference_state(model, state, "mmseg")
+    model = build(CONFIGS / config).model
+    load_reference_state(model, state, "mmseg")
     paddle.save(model.state_dict(), str(folder / "model.pdparams"))
     model.eval()
     for format in spec["formats"]:
@@ -140,9 +141,9 @@ def load_entry(entry, folder, threads=None):
 
 def _ours(name, folder):
     import paddle
-    from torch_parity import stages as parity
+    from torch_parity.stages import build
 
-    model = parity.build(CONFIGS / NETWORKS[name][0]).model
+    model = build(CONFIGS / NETWORKS[name][0]).model
     model.set_state_dict(paddle.load(str(folder / "model.pdparams")))
     return model
 
@@ -180,9 +181,9 @@ def _mmsegmentation(spec, reduced):
     import torch
 
     torch.set_num_threads(spec["threads"])
-    from torch_parity import references as torch_references
+    from torch_parity.mmseg_reference import MMSegReference
 
-    reference = torch_references.MMSegReference(spec["network"])
+    reference = MMSegReference(spec["network"])
     with np.load(pathlib.Path(spec["folder"]) / "mmsegmentation.npz") as state:
         reference.load(state)
     model = reference.model.eval()
@@ -251,11 +252,11 @@ def _torch_refinement(spec, images):
     import torch
 
     torch.set_num_threads(spec["threads"])
-    from torch_parity import references as torch_references
+    from torch_parity.mmseg_reference import MMSegReference
 
     with np.load(pathlib.Path(spec["folder"]) / "stub.npz") as file:
         state = {name: torch.from_numpy(array) for name, array in file.items()}
-    model = torch_references.MMSegReference("r50_cityscapes").model.eval()
+    model = MMSegReference("r50_cityscapes").model.eval()
     head, test_cfg = model.decode_head[1], model.test_cfg
     del model
     test_cfg.subdivision_num_points = spec["points"]

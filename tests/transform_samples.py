@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from torch_parity import references as torch_references
+from torch_parity.mmseg_reference import replace_compiled_operations
 
 
 def sample(height=60, width=90, classes=4, seed=0):
@@ -44,7 +44,7 @@ def assert_same_draws(ours, theirs, samples):
 def mmseg_transforms():
     """mmsegmentation's transforms by name; its resize is mmcv's. Skips the test where it is not installed."""
     pytest.importorskip("mmseg")
-    torch_references.replace_compiled_operations()
+    replace_compiled_operations()
     from mmcv.transforms import RandomResize, Resize
     from mmseg.datasets.transforms import PhotoMetricDistortion, RandomCrop
 

@@ -1,1 +1,4 @@
-"""Our networks against the torch references: what scripts/compare_torch.py and scripts/make_goldens.py share."""
+"""Our networks against the torch references: what compare_torch.py, make_goldens.py and the tests share.
+
+Imports paddle_pointrend; torch, mmseg and detectron2 inside functions only.
+"""
