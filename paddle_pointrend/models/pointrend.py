@@ -161,7 +161,10 @@ class PointRendSeg(nn.Layer):
 
     def _samplers(self, coarse_logits, fine_features, execution):
         """Functions point_coords [N, P, 2] -> [N, C, P], of the coarse logits first."""
-        return [execution.sampler(features) for features in (coarse_logits, *fine_features)]
+        samplers = [execution.sampler(coarse_logits)]
+        for features in fine_features:  # to_static misreads names of a function in a comprehension
+            samplers.append(execution.sampler(features))
+        return samplers
 
     def _predict(self, samplers, point_coords):
         coarse, *fine = [sample(point_coords) for sample in samplers]

@@ -105,8 +105,9 @@ class TestTraining:
         start, end = np.mean(history[:3], axis=0), np.mean(history[-3:], axis=0)
         assert (end < 0.7 * start).all()
 
-    def test_to_static_draws_new_points_each_time(self):
-        model = paddle.jit.to_static(small_model(), full_graph=True)
+    @pytest.mark.parametrize("full_graph", [True, False])  # False is what PaddleSeg's --to_static_training asks for
+    def test_to_static_draws_new_points_each_time(self, full_graph):
+        model = paddle.jit.to_static(small_model(), full_graph=full_graph)
         model.train()
         images = paddle.randn([2, 3, 64, 64])
         (coarse, (point_logits, first)), (_, (_, second)) = model(images), model(images)
