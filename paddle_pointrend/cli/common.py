@@ -9,6 +9,7 @@ from paddleseg.utils import logger
 
 import paddle_pointrend
 from paddle_pointrend.errors import UsageError, one_line
+from paddle_pointrend.files import check_writable
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -103,3 +104,21 @@ def make_save_dir(save_dir):
         raise UsageError(
             f"--save_dir {save_dir}: cannot make this folder or write into it: {error.strerror}"
         ) from error
+
+
+def check_output(path):
+    """Makes the folder of a file to be written, and tries to write there: before the work rather than after it.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        pathlib.Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+        check_writable(path)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def output_error(path, error):
+    """A UsageError for a file that could not be written."""
+    return UsageError(f"{path}: cannot write this file: {error.strerror}")

@@ -8,9 +8,10 @@ import paddle
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
+from paddle_pointrend.cli.common import check_output
 from paddle_pointrend.convert import BACKBONE_SOURCES, SOURCES, convert_state, left_out, read_tensors
 from paddle_pointrend.errors import UsageError
-from paddle_pointrend.files import check_writable, write_whole
+from paddle_pointrend.files import write_whole
 from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config
 
 
@@ -34,11 +35,7 @@ def run(args):
     output = pathlib.Path(args.output)
     if output.suffix != ".pdparams":
         raise UsageError(f"OUT must end in .pdparams, which PaddleSeg looks for; got {output}")
-    try:
-        output.absolute().parent.mkdir(parents=True, exist_ok=True)
-        check_writable(output)
-    except OSError as error:
-        raise UsageError(f"{output}: cannot write this file: {error.strerror}") from error
+    check_output(output)
     config = load_config(args.config, opts=args.opts)
     drop_pretrained(config.dic.get("model"))
     model = build(SegBuilder(config), args.config, "model")
