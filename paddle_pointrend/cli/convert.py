@@ -16,7 +16,7 @@ from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_conf
 
 
 def add_arguments(parser):
-    """The command's arguments."""
+    """Adds the command's arguments."""
     parser.add_argument("source", metavar="SOURCE", help="the checkpoint: .pth, .pkl of detectron2 or .safetensors")
     parser.add_argument("output", metavar="OUT.pdparams", help="where to write the weights")
     parser.add_argument(

@@ -36,7 +36,7 @@ CURVES = {
 
 
 def add_arguments(parser):
-    """The command's arguments; the defaults are sized for some minutes on two cores."""
+    """Adds the command's arguments; the defaults are sized for some minutes on two cores."""
     parser.add_argument("--save_dir", default="output/demo", help="folder to write, default: output/demo")
     parser.add_argument("--iters", type=positive_int, help="training iterations, instead of the config's")
     parser.add_argument("--num_train", type=positive_int, default=160, help="scenes to train on, default: 160")

@@ -15,7 +15,7 @@ MOST_DIFFERENT_LABELS = 1e-3
 
 
 def add_arguments(parser):
-    """The command's arguments, named as in PaddleSeg's tools/export.py."""
+    """Adds the command's arguments, named as in PaddleSeg's tools/export.py."""
     add_config_arguments(parser)
     parser.add_argument("--model_path", help="the trained weights, a .pdparams file or the folder that holds it")
     parser.add_argument("--save_dir", default="output/export", help="default: output/export")

@@ -37,7 +37,7 @@ TRAINING_OPTIONS = (
 
 
 def add_arguments(parser):
-    """The command's arguments, named as in PaddleSeg's tools/train.py."""
+    """Adds the command's arguments, named as in PaddleSeg's tools/train.py."""
     add_common_arguments(parser)
     add = parser.add_argument
     add("--save_dir", default="output", help="folder for checkpoints, default: output")
