@@ -10,7 +10,6 @@ import yaml
 from tiny_export import NUM_CLASSES, TinyNetwork, write_export
 
 from paddle_pointrend import Predictor
-from paddle_pointrend.deploy import runtimes
 from paddle_pointrend.deploy.runtimes import (
     RUNTIMES,
     EagerRuntime,
@@ -20,6 +19,7 @@ from paddle_pointrend.deploy.runtimes import (
     is_exported,
     load_runtime,
 )
+from paddle_pointrend.deploy.runtimes import selection as runtimes
 
 FORMATS = {"openvino": "onnx", "onnxruntime": "onnx", "paddle-inference": "paddle"}
 SIZES = [(2, 3, 33, 47), (1, 3, 64, 32), (2, 3, 33, 47)]
