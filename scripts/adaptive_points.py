@@ -25,7 +25,7 @@ from tqdm import tqdm
 from paddle_pointrend.cli.common import build
 from paddle_pointrend.cli.inference import load_trained_model
 from paddle_pointrend.deploy.export import export_model
-from paddle_pointrend.deploy.runtimes import FORMATS, load_runtime
+from paddle_pointrend.deploy.runtimes import RUNTIMES, load_runtime
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.files import write_whole
 
@@ -100,7 +100,9 @@ def main(argv=None):
     parser.add_argument("--model_path", required=True)
     parser.add_argument("--opts", nargs="+")
     parser.add_argument("--thresholds", type=float, nargs="+", default=THRESHOLDS)
-    parser.add_argument("--runtime", choices=FORMATS, default="onnxruntime")
+    parser.add_argument(
+        "--runtime", choices=[name for name in RUNTIMES if RUNTIMES[name].format], default="onnxruntime"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--save_dir", type=pathlib.Path, default=pathlib.Path("output/adaptive_points"))
     args = parser.parse_args(argv)
@@ -108,7 +110,7 @@ def main(argv=None):
     _, builder, model = load_trained_model(args)
     dataset = build(builder, args.config, "val_dataset")
     with tempfile.TemporaryDirectory() as folder:
-        folders = export_variants(model, args.thresholds, pathlib.Path(folder), FORMATS[args.runtime])
+        folders = export_variants(model, args.thresholds, pathlib.Path(folder), RUNTIMES[args.runtime].format)
         runtimes = {name: load_runtime(args.runtime, path, num_threads=args.threads) for name, path in folders.items()}
         metrics, seconds = measure(runtimes, dataset, dataset.num_classes)
     records = []

@@ -22,7 +22,7 @@ from timing import alternate, quartiles
 from paddle_pointrend.cli.common import build, load_config, positive_int
 from paddle_pointrend.cli.inference import forget_pretrained, load_trained_model
 from paddle_pointrend.deploy.export import OUTPUTS, export_model
-from paddle_pointrend.deploy.runtimes import FORMATS, RUNTIMES, load_runtime
+from paddle_pointrend.deploy.runtimes import RUNTIMES, load_runtime
 
 
 def load_model(args):
@@ -46,7 +46,7 @@ def eager(model, output):
 
 def exported(model, output, runtime, folder):
     """As `eager`, of images in memory."""
-    options = {"format": FORMATS[runtime], "output": output}
+    options = {"format": RUNTIMES[runtime].format, "output": output}
     export_coarse(model, folder / "coarse", **options)
     export_model(model, folder / "refined", **options)
     return [load_runtime(runtime, folder / name, num_threads=os.cpu_count()) for name in ("coarse", "refined")]

@@ -12,8 +12,8 @@ from paddle_pointrend.cli.common import (
     set_device,
 )
 from paddle_pointrend.cli.inference import load_trained_model
+from paddle_pointrend.deploy.deploy_file import FORMATS
 from paddle_pointrend.deploy.export import OUTPUTS, ExportError, compare_with_eager, export_model
-from paddle_pointrend.deploy.runtimes import FORMATS
 
 # Above this share of pixels whose label differs from eager Paddle's, the command fails.
 MOST_DIFFERENT_LABELS = 1e-3
@@ -26,7 +26,7 @@ def add_arguments(parser):
     parser.add_argument("--save_dir", default="output/export", help="default: output/export")
     parser.add_argument(
         "--format",
-        choices=sorted(set(FORMATS.values())),
+        choices=sorted(FORMATS),
         default="paddle",
         help="paddle for Paddle Inference, onnx for ONNX Runtime, OpenVINO and others; default: paddle",
     )

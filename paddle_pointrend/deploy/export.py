@@ -11,10 +11,10 @@ import tempfile
 import numpy as np
 import paddle
 import paddle.nn.functional as F
-import yaml
 from paddle import nn
 
-from paddle_pointrend.deploy.runtimes import FORMATS, fastest_runtime, load_runtime, read_deploy_file
+from paddle_pointrend.deploy.deploy_file import FILE_NAME, FORMATS, DeployFile
+from paddle_pointrend.deploy.runtimes import fastest_runtime, load_runtime
 from paddle_pointrend.evaluation.visualize import default_palette
 from paddle_pointrend.models.taps import image_channels
 from paddle_pointrend.points.operations import grid_sample_everywhere
@@ -53,7 +53,7 @@ def export_model(
             are not K.
         ValueError: an unknown format or output.
     """
-    if format not in FORMATS.values():
+    if format not in FORMATS:
         raise ValueError(f"format is {format!r}, expected 'paddle' or 'onnx'")
     if output not in OUTPUTS:
         raise ValueError(f"output is {output!r}, expected 'logits' or 'label'")
@@ -64,7 +64,15 @@ def export_model(
     num_classes = _count_classes(model, channels)
     if output == "label" and num_classes > 256:
         raise ExportError(f"{num_classes} classes do not fit into 8-bit labels; export with output logits")
-    deploy = _describe(format, output, num_classes, channels, classes, palette, transforms)
+    classes, palette = _names_and_colours(num_classes, classes, palette)
+    deploy = DeployFile.for_export(
+        format=format,
+        output=output,
+        classes=classes,
+        palette=palette,
+        image_channels=channels,
+        transforms=transforms,
+    )
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as draft:
@@ -72,9 +80,8 @@ def export_model(
         _trace(_Exported(model, output, output_size), draft / "model", channels, format)
         if format == "onnx":
             _to_onnx(draft, output)
-        (draft / "deploy.yaml").write_text(yaml.safe_dump(deploy, sort_keys=False, allow_unicode=True))
-        names = ["model.onnx"] if format == "onnx" else ["model.json", "model.pdiparams"]
-        for name in [*names, "deploy.yaml"]:
+        deploy.write(draft)
+        for name in [*deploy.files, FILE_NAME]:
             os.replace(draft / name, folder / name)
 
 
@@ -92,7 +99,7 @@ def compare_with_eager(model, folder, runtime=None, sizes=CHECKED_SIZES, *, outp
         A dict for each size: "size", "different_labels", the share of pixels; and of logits "max_difference", the
         largest, and "max_logit".
     """
-    makes_labels = read_deploy_file(folder)["output"] == "label"
+    makes_labels = DeployFile.read(folder).makes_labels
     run = load_runtime(runtime or fastest_runtime(folder), folder)
     layer = _Exported(model, "logits", output_size)
     layer.eval()
@@ -136,42 +143,14 @@ def _count_classes(model, channels):
     return _Exported(model, "logits", None)(paddle.zeros([1, channels, 64, 64])).shape[1]
 
 
-def _describe(format, output, num_classes, channels, classes, palette, transforms):
-    """What deploy.yaml holds; `Deploy` is PaddleSeg's part of it."""
+def _names_and_colours(num_classes, classes, palette):
+    """The classes and palette of deploy.yaml, defaults where they are None. ExportError if they are not K."""
     classes = [f"class_{i}" for i in range(num_classes)] if classes is None else list(classes)
     if palette is None:
         palette = np.resize(default_palette(min(num_classes, 255)), (num_classes, 3))
-    palette = np.asarray(palette).tolist()
     if not num_classes == len(classes) == len(palette):
         raise ExportError(f"the model has {num_classes} classes; got {len(classes)} names and {len(palette)} colours")
-    transforms = [dict(transform) for transform in transforms]
-    files = {"model": "model.onnx"} if format == "onnx" else {"model": "model.json", "params": "model.pdiparams"}
-    return {
-        "Deploy": {
-            **files,
-            "transforms": transforms,
-            "input_shape": [-1, channels, -1, -1],
-            "output_op": "argmax" if output == "label" else "none",
-            "output_dtype": "uint8" if output == "label" else "float32",
-        },
-        "format": format,
-        "output": output,
-        "num_classes": num_classes,
-        "classes": classes,
-        "palette": palette,
-        "channels": "bgr" if any(transform["type"] == "RGBToBGR" for transform in transforms) else "rgb",
-        **_normalization(transforms, channels),
-    }
-
-
-def _normalization(transforms, channels):
-    """mean and std of the network's input in pixel values: input = (pixel - mean) / std."""
-    normalize = next((transform for transform in transforms if transform["type"] == "Normalize"), None)
-    if normalize is None:
-        return {"mean": [0.0] * channels, "std": [1.0] * channels}
-    halves = [0.5] * channels  # PaddleSeg's default
-    mean, std = (np.asarray(normalize.get(key, halves), "float64") * 255 for key in ("mean", "std"))
-    return {"mean": mean.tolist(), "std": std.tolist()}
+    return classes, palette
 
 
 def _trace(layer, path, channels, format):

@@ -16,9 +16,9 @@ from paddle_pointrend import PointRendSeg, SemanticFPN
 from paddle_pointrend.cli import main
 from paddle_pointrend.deploy import export as export_module
 from paddle_pointrend.deploy.export import ExportError, compare_with_eager, export_model
-from paddle_pointrend.deploy.runtimes import FORMATS, installed_runtimes, load_runtime
+from paddle_pointrend.deploy.runtimes import RUNTIMES, installed_runtimes, load_runtime
 
-EXPORTED_RUNTIMES = [name for name in installed_runtimes() if name in FORMATS]
+EXPORTED_RUNTIMES = [name for name in installed_runtimes() if RUNTIMES[name].format]
 HAS_ONNX = importlib.util.find_spec("paddle2onnx") is not None
 FORMATS_HERE = ["paddle", pytest.param("onnx", marks=pytest.mark.skipif(not HAS_ONNX, reason="no paddle2onnx"))]
 # One whose sides the strides divide, a batch of one that they do not divide, and fewer pixels than points.
@@ -59,7 +59,7 @@ class PooledPyramid(paddle.nn.Layer):
 class TestEveryRuntime:
     def test_adaptive_pooling_of_any_size(self, tmp_path, runtime):
         model = PooledPyramid()
-        export_model(model, tmp_path, format=FORMATS[runtime])
+        export_model(model, tmp_path, format=RUNTIMES[runtime].format)
         for row in compare_with_eager(model, tmp_path, runtime, SIZES):
             assert row["max_difference"] < 1e-5 * row["max_logit"]
 
@@ -67,7 +67,7 @@ class TestEveryRuntime:
     @pytest.mark.parametrize(("num_classes", "options"), [(4, {}), (5, {"size_divisor": 8}), (1, {})])
     def test_logits_are_eager_paddles_at_every_size(self, tmp_path, runtime, num_classes, options):
         model = spread_model(num_classes, **options)
-        export_model(model, tmp_path, format=FORMATS[runtime])
+        export_model(model, tmp_path, format=RUNTIMES[runtime].format)
         for row in compare_with_eager(model, tmp_path, runtime, SIZES):
             assert row["max_difference"] < 1e-4 * row["max_logit"]
             assert row["different_labels"] <= 1e-4
@@ -75,7 +75,7 @@ class TestEveryRuntime:
 
     def test_labels_are_the_best_classes(self, tmp_path, runtime):
         model = spread_model()
-        export_model(model, tmp_path, format=FORMATS[runtime], output="label")
+        export_model(model, tmp_path, format=RUNTIMES[runtime].format, output="label")
         run = load_runtime(runtime, tmp_path)
         for shape in SIZES:
             images = np.random.randn(shape[0], 3, *shape[1:]).astype("float32")
@@ -88,7 +88,7 @@ class TestEveryRuntime:
 
     def test_output_size_resizes_the_logits(self, tmp_path, runtime):
         model = spread_model()
-        export_model(model, tmp_path, format=FORMATS[runtime], output_size=(30, 50))
+        export_model(model, tmp_path, format=RUNTIMES[runtime].format, output_size=(30, 50))
         images = np.random.randn(2, 3, 64, 96).astype("float32")
         logits = model(paddle.to_tensor(images))[0]
         expected = F.interpolate(logits, [30, 50], mode="bilinear").numpy()
@@ -98,7 +98,7 @@ class TestEveryRuntime:
 
     def test_a_threshold_stays_in_the_graph(self, tmp_path, runtime):
         model = spread_model(refine_threshold=0.3)
-        export_model(model, tmp_path, format=FORMATS[runtime])
+        export_model(model, tmp_path, format=RUNTIMES[runtime].format)
         rows = compare_with_eager(model, tmp_path, runtime, SIZES)
         assert all(row["max_difference"] < 1e-4 * row["max_logit"] for row in rows)
         model.refine_threshold = None
@@ -111,7 +111,7 @@ class TestEveryRuntime:
             pytest.skip("this runtime cannot do this model's export; docs/deployment.md says why")
         model = build_pointrend(tmp_path, HOSTS[name])
         model.eval()
-        export_model(model, tmp_path / "exported", format=FORMATS[runtime])
+        export_model(model, tmp_path / "exported", format=RUNTIMES[runtime].format)
         for row in compare_with_eager(model, tmp_path / "exported", runtime, ((1, 128, 192), (2, 160, 128))):
             assert row["different_labels"] <= 1e-3
 
