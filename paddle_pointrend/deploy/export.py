@@ -13,10 +13,10 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddle_pointrend.data.palettes import default_palette
 from paddle_pointrend.deploy.deploy_file import FILE_NAME, FORMATS, DeployFile
 from paddle_pointrend.deploy.runtimes import fastest_runtime, load_runtime
-from paddle_pointrend.evaluation.visualize import default_palette
-from paddle_pointrend.models.taps import image_channels
+from paddle_pointrend.models.backbones import image_channels
 from paddle_pointrend.points.operations import grid_sample_everywhere
 
 OUTPUTS = ("logits", "label")
