@@ -30,11 +30,11 @@ import re
 import sys
 import tempfile
 
-import benchmark_report
 import numpy as np
-from arguments import positive_float, positive_int
-from benchmark_networks import NETWORKS, REDUCED, RUNTIMES
-from benchmark_workers import Worker, WorkerError, measure, run_once
+from benchmarking import report as benchmark_report
+from benchmarking.networks import NETWORKS, REDUCED, RUNTIMES
+from benchmarking.workers import Worker, WorkerError, measure, run_once
+from measuring.arguments import positive_float, positive_int
 from tqdm import tqdm
 
 from paddle_pointrend.files import check_writable, write_json, write_whole
@@ -228,7 +228,7 @@ def machine():
 
 def save(report, save_dir):
     """Writes benchmark.json, benchmark.md and the pictures."""
-    from benchmark_plots import draw
+    from benchmarking.plots import draw
 
     write_json(save_dir / "benchmark.json", report)
     write_whole(save_dir / "benchmark.md", benchmark_report.markdown(report).encode())

@@ -16,10 +16,10 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 
 import numpy as np
 import paddle
-from benchmark_networks import REDUCED, RUNTIMES, load_entry
-from exports import export_coarse
+from benchmarking.networks import REDUCED, RUNTIMES, load_entry
+from measuring.exports import export_coarse
+from measuring.reports import score_cells, scores_of, write_report
 from paddleseg.cvlibs import SegBuilder
-from reports import score_cells, scores_of, write_report
 from tqdm import tqdm
 
 from paddle_pointrend.deploy.export import export_model

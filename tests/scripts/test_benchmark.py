@@ -3,11 +3,11 @@
 import json
 
 import benchmark
-import benchmark_networks
-import benchmark_report
-import benchmark_workers
 import numpy as np
 import pytest
+from benchmarking import networks as benchmark_networks
+from benchmarking import report as benchmark_report
+from benchmarking import workers as benchmark_workers
 from tqdm import tqdm
 
 PNG = b"\x89PNG"

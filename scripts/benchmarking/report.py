@@ -1,7 +1,7 @@
 """What the raw seconds of scripts/benchmark.py say: ratios within a round, quartiles, tables in Markdown, targets.
 
 Everything works on the report, the content of benchmark.json: section -> {"machine", "settings", "records"}; a record
-is what benchmark_workers.measure returns for an entry, with its group. Ratios and differences are taken between runs of
+is what `workers.measure` returns for an entry, with its group. Ratios and differences are taken between runs of
 the same round and group, which saw the same machine.
 """
 
@@ -9,7 +9,8 @@ import itertools
 import math
 
 import numpy as np
-from benchmark_networks import REDUCED
+
+from benchmarking.networks import REDUCED
 
 REFERENCE = "mmsegmentation"
 RATIO_BOUND = 0.50  # our exported network to mmsegmentation's

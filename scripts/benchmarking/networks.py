@@ -11,7 +11,7 @@ import pathlib
 
 import numpy as np
 
-CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs" / "cityscapes"
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "cityscapes"
 # The name of mmsegmentation's config in torch_references -> our config, PaddleSeg's backbone.
 NETWORKS = {
     "r101_cityscapes": ("pointrend_semantic_fpn_resnet101_mmseg.yml", "ResNet101_vd"),

@@ -4,8 +4,9 @@ import io
 
 import matplotlib
 import numpy as np
-from benchmark_networks import REDUCED
-from benchmark_report import REFERENCE, refinement_seconds, runtime_rows, spread, workloads
+
+from benchmarking.networks import REDUCED
+from benchmarking.report import REFERENCE, refinement_seconds, runtime_rows, spread, workloads
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

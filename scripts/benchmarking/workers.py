@@ -1,6 +1,6 @@
 """The processes of scripts/benchmark.py: each holds one entry and runs it when it is told to.
 
-    python scripts/benchmark_workers.py '{"task": "network", "entry": "openvino", ...}'
+    PYTHONPATH=scripts python -m benchmarking.workers '{"task": "network", "entry": "openvino", ...}'
 
 is such a process. It prints a line of JSON when the entry is loaded, and one for every line of JSON it reads, which is
 one run. What libraries print goes to its standard error.
@@ -28,7 +28,7 @@ class Worker:
     """The parent's side of one process.
 
     Args:
-        spec: of benchmark_networks, with "task", the function there that gives what is to be run.
+        spec: of benchmarking.networks, with "task", the function there that gives what is to be run.
         log: a path for what the process prints.
 
     Attributes:
@@ -43,7 +43,7 @@ class Worker:
         self.log = pathlib.Path(log)
         with self.log.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, os.path.abspath(__file__), json.dumps(spec)],
+                [sys.executable, "-m", __name__, json.dumps(spec)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -163,8 +163,8 @@ def run_once(spec, log, save=None):
 
 def _environment(spec):
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    scripts = pathlib.Path(__file__).resolve().parents[1]
+    path = os.pathsep.join(filter(None, (str(scripts), str(scripts.parent), os.environ.get("PYTHONPATH"))))
     threads = dict.fromkeys(names, str(spec["threads"]))
     return {**os.environ, **threads, **_amd_settings(), **spec.get("environment", {}), "PYTHONPATH": path}
 
@@ -211,9 +211,9 @@ def serve(spec):
 
     _limit_memory()
     try:
-        import benchmark_networks
+        from benchmarking import networks
 
-        run = getattr(benchmark_networks, spec["task"])(spec)
+        run = getattr(networks, spec["task"])(spec)
         reply(peak_bytes=_peak_bytes())
         for line in sys.stdin:
             start = time.perf_counter()
