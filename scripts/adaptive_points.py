@@ -18,7 +18,8 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 
 import numpy as np
 from measuring.exports import export_coarse
-from measuring.reports import SCORES, score_cells, scores_of, write_report
+from measuring.reports import write_report
+from measuring.tables import SCORES, score_cells, scores_of
 from measuring.timing import quartiles
 from paddleseg.cvlibs import SegBuilder
 from tqdm import tqdm

@@ -18,7 +18,8 @@ import numpy as np
 import paddle
 from benchmarking.networks import REDUCED, RUNTIMES, load_entry
 from measuring.exports import export_coarse
-from measuring.reports import score_cells, scores_of, write_report
+from measuring.reports import write_report
+from measuring.tables import score_cells, scores_of
 from paddleseg.cvlibs import SegBuilder
 from tqdm import tqdm
 

@@ -1,16 +1,23 @@
-"""What the raw seconds of scripts/benchmark.py say: ratios within a round, quartiles, tables in Markdown, targets.
+"""What the raw seconds of scripts/benchmark.py say: ratios within a round, quartiles, targets.
 
 Everything works on the report, the content of benchmark.json: section -> {"machine", "settings", "records"}; a record
 is what `workers.measure` returns for an entry, with its group. Ratios and differences are taken between runs of
 the same round and group, which saw the same machine.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from benchmarking.networks import REDUCED
+
+Record = dict[str, Any]
+Section = dict[str, Any]
 
 REFERENCE = "mmsegmentation"
 RATIO_BOUND = 0.50  # our exported network to mmsegmentation's
@@ -19,13 +26,18 @@ MEMORY_SIZE = (1024, 2048)
 LOGITS_BOUND, LABELS_BOUND = 1e-4, 1e-5  # exported to eager
 
 
-def spread(values):
-    """(first quartile, median, third quartile), None of nothing."""
+def spread(values: Sequence[float] | np.ndarray) -> tuple[float, float, float] | None:
+    """Works out (first quartile, median, third quartile), None of nothing."""
     return tuple(map(float, np.percentile(values, [25, 50, 75]))) if len(values) else None
 
 
-def pairs(records, first, second):
-    """The seconds of two entries, [rounds, 2], in rounds of a group that both took part in.
+def shape_title(shape: Sequence[int]) -> str:
+    """Writes a shape as NxHxW."""
+    return f"{shape[0]}x{shape[1]}x{shape[2]}"
+
+
+def pairs(records: list[Record], first: str, second: str) -> np.ndarray:
+    """Picks the seconds of two entries, [rounds, 2], in rounds of a group that both took part in.
 
     Args:
         records: of one workload.
@@ -39,16 +51,16 @@ def pairs(records, first, second):
     return np.array(found, float).reshape(-1, 2)
 
 
-def workloads(records):
-    """(shape, points or None) -> records, in the order of their first appearance."""
+def workloads(records: list[Record]) -> dict[tuple[tuple[int, ...], int | None], list[Record]]:
+    """Sorts records by workload: (shape, points or None) -> records, in the order of their first appearance."""
     found = {}
     for record in records:
         found.setdefault((tuple(record["shape"]), record.get("points")), []).append(record)
     return found
 
 
-def runtime_rows(records):
-    """One dict for each entry of one workload: what the table shows. Groups of the same entry are pooled."""
+def runtime_rows(records: list[Record]) -> list[dict[str, Any]]:
+    """Makes one dict for each entry of one workload: what the table shows. Groups of the same entry are pooled."""
     rows = []
     for entry in dict.fromkeys(record["entry"] for record in records):
         own = [record for record in records if record["entry"] == entry]
@@ -69,8 +81,12 @@ def runtime_rows(records):
     return rows
 
 
-def share_rows(records):
-    """Runtime -> quartiles of what refinement adds to the coarse network, as a share of that, in one workload."""
+def share_rows(records: list[Record]) -> dict[str, tuple[float, float, float]]:
+    """Works out what refinement adds to the coarse network, as a share of that, in one workload.
+
+    Returns:
+        Runtime -> quartiles.
+    """
     shares = {}
     for runtime in dict.fromkeys(record["entry"] for record in records):
         both = pairs(records, runtime, f"coarse {runtime}")
@@ -79,8 +95,8 @@ def share_rows(records):
     return shares
 
 
-def best_runtime(section):
-    """The exported runtime in float32 with the lowest mean ratio to mmsegmentation over the workloads; or None."""
+def best_runtime(section: Section) -> str | None:
+    """Finds the exported runtime in float32 with the lowest mean ratio to mmsegmentation over the workloads."""
     ratios = {}
     for records in workloads(section["records"]).values():
         runtimes = share_rows(records)
@@ -93,8 +109,12 @@ def best_runtime(section):
     )
 
 
-def refinement_seconds(records):
-    """Entry -> seconds of refinement in one workload; an exported one's are those beyond its own coarse network's."""
+def refinement_seconds(records: list[Record]) -> dict[str, np.ndarray]:
+    """Works out the seconds of refinement in one workload; an exported one's are beyond its own coarse network's.
+
+    Returns:
+        Entry -> seconds.
+    """
     seconds, entries = {}, dict.fromkeys(record["entry"] for record in records)
     for entry in entries:
         both = pairs(records, entry, f"coarse {entry}")
@@ -106,10 +126,11 @@ def refinement_seconds(records):
     return {entry: values for entry, values in seconds.items() if len(values)}
 
 
-def growth(section):
-    """Entry -> the exponent of its refinement's time in the number of pixels: 1 is linear; where two sizes or more ran.
+def growth(section: Section) -> dict[str, float]:
+    """Fits how the time of refinement grows with the number of pixels, where two sizes or more ran.
 
-    The slope of the least squares line through the medians, both axes logarithmic.
+    Returns:
+        Entry -> exponent, 1 is linear: the slope of the least squares line through the medians, both axes logarithmic.
     """
     points = {}
     for (shape, _), records in workloads(section["records"]).items():
@@ -119,8 +140,8 @@ def growth(section):
     return {entry: float(np.polyfit(*zip(*rows), 1)[0]) for entry, rows in points.items() if len(rows) > 1}
 
 
-def targets(report):
-    """What was to be shown, as far as it was measured: (sentence, value, bound), met where value <= bound.
+def targets(report: dict[str, Section]) -> list[tuple[str, float, float]]:
+    """Lists what was to be shown, as far as it was measured: (sentence, value, bound), met where value <= bound.
 
     Of what computes in bfloat16 the time alone.
 
@@ -133,14 +154,14 @@ def targets(report):
         both = pairs(records, "paddle", REFERENCE)
         if len(both) and shape[1:] in SHARE_BOUNDS:
             value = float(np.median(both[:, 0] / both[:, 1]))
-            found.append((f"eager refinement to torch's, {_title(shape)}", value, 1.0))
+            found.append((f"eager refinement to torch's, {shape_title(shape)}", value, 1.0))
     for entry, exponent in growth(report["refinement"]).items() if "refinement" in report else ():
         if entry != REFERENCE:
             found.append((f"refinement's time in pixels, exponent, {entry}", exponent, 1.0))
     for record in report.get("fidelity", {"records": []})["records"]:
         if record["runtime"].endswith(REDUCED):
             continue
-        where = f"{record['runtime']} ({record['format']}), {_title(record['shape'])}"
+        where = f"{record['runtime']} ({record['format']}), {shape_title(record['shape'])}"
         if record["part"] == "coarse":
             value = record.get("max_difference", math.nan)
             found.append((f"coarse logits, largest difference, {where}", value, LOGITS_BOUND))
@@ -159,129 +180,11 @@ def _runtime_targets(section, best):
         shares = share_rows(records)
         reduced = [entry for entry in shares if entry.endswith(REDUCED) and rows[entry]["ratio"]]
         for entry in (best, *reduced):
-            found.append((f"{entry} to mmsegmentation, {_title(shape)}", rows[entry]["ratio"][1], RATIO_BOUND))
+            found.append((f"{entry} to mmsegmentation, {shape_title(shape)}", rows[entry]["ratio"][1], RATIO_BOUND))
         found.append(
-            (f"refinement on top of coarse, {best}, {_title(shape)}", shares[best][1], SHARE_BOUNDS[shape[1:]])
+            (f"refinement on top of coarse, {best}, {shape_title(shape)}", shares[best][1], SHARE_BOUNDS[shape[1:]])
         )
         if shape[1:] == MEMORY_SIZE:
             ratio = rows[best]["peak_bytes"] / rows[REFERENCE]["peak_bytes"]
-            found.append((f"peak memory, {best} to mmsegmentation, {_title(shape)}", ratio, 1.0))
+            found.append((f"peak memory, {best} to mmsegmentation, {shape_title(shape)}", ratio, 1.0))
     return found
-
-
-def markdown(report):
-    """The whole report as Markdown tables."""
-    parts = []
-    if "runtimes" in report:
-        parts += [_heading("Whole networks", report["runtimes"]), *_runtime_tables(report["runtimes"])]
-    if "fidelity" in report:
-        parts += [_heading("Exported against eager", report["fidelity"]), _fidelity_table(report["fidelity"])]
-    for name, title in (("refinement", "Refinement against resolution"), ("points", "Refinement against points")):
-        if name in report:
-            parts += [_heading(title, report[name]), _refinement_table(report[name])]
-    if "refinement" in report and (exponents := growth(report["refinement"])):
-        words = ", ".join(f"{entry} {exponent:.2f}" for entry, exponent in exponents.items())
-        parts.append(f"Exponents of time in pixels (1 is linear): {words}.")
-    if "training" in report:
-        parts += [_heading("One training step", report["training"]), _training_table(report["training"])]
-    parts += ["## Targets", _targets_table(targets(report)), "## Versions", _versions(report)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _runtime_tables(section):
-    for (shape, _), records in workloads(section["records"]).items():
-        rows = [("", "rounds", "seconds", f"ratio to {REFERENCE}", "MB when loaded", "peak MB")]
-        for row in runtime_rows(records):
-            rounds = f"{row['rounds']}{' (cold)' if row['cold'] else ''}"
-            error = f" ({row['error']})" if row["error"] else ""
-            memory = _megabytes(row["loaded_bytes"]), _megabytes(row["peak_bytes"])
-            rows.append((row["entry"] + error, rounds, _quartiles(row["seconds"]), _quartiles(row["ratio"]), *memory))
-        yield f"### {_title(shape)}\n\n{_table(rows)}"
-        shares = share_rows(records)
-        words = (f"{name} {_quartiles(share, '.1%')}" for name, share in shares.items())
-        if shares:
-            yield f"Refinement on top of the coarse network: {'; '.join(words)}."
-
-
-def _fidelity_table(section):
-    rows = [("runtime", "format", "images", "network", "largest difference of logits", "pixels of another label")]
-    for record in section["records"]:
-        if record["error"]:
-            values = record["error"], "-"
-        else:
-            values = f"{record['max_difference']:.1e}", f"{record['labels_different']:.1e}"
-        rows.append((record["runtime"], record["format"], _title(record["shape"]), record["part"], *values))
-    return _table(rows)
-
-
-def _refinement_table(section):
-    rows = [("images", "points a step", "", "rounds", "ms", "ms a megapixel", f"ratio to {REFERENCE}", "peak MB")]
-    for (shape, points), records in workloads(section["records"]).items():
-        known = refinement_seconds(records)
-        both = pairs(records, "paddle", REFERENCE)
-        for row in runtime_rows(records):
-            entry, seconds = row["entry"], known.get(row["entry"])
-            if seconds is None and not row["error"]:
-                continue  # the stub alone
-            times = ("-", "-", "-")
-            if seconds is not None:
-                milliseconds = spread(1000 * seconds)
-                each = f"{milliseconds[1] / np.prod(shape) * 1e6:.0f}"
-                ratio = _quartiles(spread(both[:, 0] / both[:, 1])) if entry == "paddle" and len(both) else "-"
-                times = (_quartiles(milliseconds, ".0f"), each, ratio)
-            name = f"{entry} ({row['error']})" if row["error"] else entry
-            rows.append((_title(shape), str(points), name, str(row["rounds"]), *times, _megabytes(row["peak_bytes"])))
-    return _table(rows)
-
-
-def _training_table(section):
-    rows = [("images", "SemanticFPN, seconds", "PointRend, seconds", "ratio", "peak MB")]
-    for record in section["records"]:
-        if record["error"]:
-            rows.append((_title(record["shape"]), record["error"], "-", "-", "-"))
-            continue
-        alone, whole = np.array(record["seconds"]).T
-        texts = (_quartiles(spread(values)) for values in (alone, whole, whole / alone))
-        rows.append((_title(record["shape"]), *texts, _megabytes(record["peak_bytes"])))
-    return _table(rows)
-
-
-def _targets_table(found):
-    rows = [("", "measured", "wanted", "")]
-    for sentence, value, bound in found:
-        rows.append((sentence, f"{value:.3g}", f"<= {bound:g}", "met" if value <= bound else "**missed**"))
-    return _table(rows)
-
-
-def _heading(title, section):
-    machine, settings = section["machine"], section["settings"]
-    load = "" if machine["load"] is None else f", load {machine['load']:.1f} before"
-    where = f"{settings['network']}, {settings['threads']} threads, {machine['cpu']}, {machine['date']}{load}"
-    return f"## {title}\n\n{where}; medians and quartiles."
-
-
-def _versions(report):
-    """One line for each set of versions that the sections were measured with."""
-    sections = {}
-    for name, section in report.items():
-        versions = ", ".join(f"{package} {version}" for package, version in section["machine"]["versions"].items())
-        sections.setdefault(versions, []).append(name)
-    return "\n\n".join(f"{', '.join(names)}: {versions}." for versions, names in sections.items())
-
-
-def _title(shape):
-    return f"{shape[0]}x{shape[1]}x{shape[2]}"
-
-
-def _quartiles(values, form=".3f"):
-    return "-" if values is None else "{1:{form}} ({0:{form}} to {2:{form}})".format(*values, form=form)
-
-
-def _megabytes(count):
-    return f"{count / 1e6:.0f}" if count else "-"
-
-
-def _table(rows):
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    lines.insert(1, "|" + "---|" * len(rows[0]))
-    return "\n".join(lines)
