@@ -32,11 +32,11 @@ import tempfile
 
 import benchmark_report
 import numpy as np
+from arguments import positive_float, positive_int
 from benchmark_networks import NETWORKS, REDUCED, RUNTIMES
 from benchmark_workers import Worker, WorkerError, measure, run_once
 from tqdm import tqdm
 
-from paddle_pointrend.cli.common import positive_float, positive_int
 from paddle_pointrend.files import check_writable, write_json, write_whole
 
 REFERENCE = benchmark_report.REFERENCE

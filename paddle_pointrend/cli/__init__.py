@@ -6,7 +6,8 @@ Each command is a file with `add_arguments(parser)` and `run(args) -> exit code`
 import importlib
 import sys
 
-from paddle_pointrend.cli.common import ArgumentParser, UsageError, one_line
+from paddle_pointrend.cli.common import ArgumentParser
+from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.models.weights import CheckpointError
 
 COMMANDS = {

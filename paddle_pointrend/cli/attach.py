@@ -13,10 +13,11 @@ from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
 from paddle_pointrend import PointRendSeg
-from paddle_pointrend.cli.common import UsageError, build, load_config, one_line, positive_float, positive_int
-from paddle_pointrend.cli.inference import forget_pretrained
+from paddle_pointrend.cli.common import positive_float, positive_int
+from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.files import check_writable, write_whole
-from paddle_pointrend.paddleseg.checkpoints import WEIGHTS, load_weights
+from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config
+from paddle_pointrend.paddleseg.models import WEIGHTS, load_trained_weights
 
 ITERS = 1000
 LEARNING_RATE = 0.001
@@ -95,7 +96,7 @@ def _files(config):
 
 def _load_base(args, config):
     """The trained model. UsageError if it cannot be one that PointRend is put on."""
-    forget_pretrained(config.dic["model"])
+    drop_pretrained(config.dic["model"])
     base = build(SegBuilder(config), args.config, "model")
     if isinstance(base, PointRendSeg):
         raise UsageError(f"--config {args.config}: its model is a PointRendSeg already")
@@ -103,13 +104,13 @@ def _load_base(args, config):
         raise UsageError(
             f"--config {args.config}: {_name(base)} has no argument `pretrained`, which would bring its weights"
         )
-    load_weights(base, args.model_path, config.dic["model"].get("num_classes"))
+    load_trained_weights(base, args.model_path, config.dic["model"].get("num_classes"))
     return base
 
 
 def _changes(args, config, host):
     """What the new config changes, a dict in the order of writing. host: the model in the trained model's config."""
-    forget_pretrained(host)
+    drop_pretrained(host)
     num_classes = host.pop("num_classes", None) or SegBuilder(config).train_dataset_class.NUM_CLASSES
     folder = os.path.isdir(args.model_path)
     weights = os.path.join(args.model_path, WEIGHTS) if folder else args.model_path

@@ -8,10 +8,10 @@ import paddle
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
-from paddle_pointrend.cli.common import UsageError, build, load_config
-from paddle_pointrend.cli.inference import forget_pretrained
 from paddle_pointrend.convert import BACKBONE_SOURCES, SOURCES, convert_state, left_out, read_tensors
+from paddle_pointrend.errors import UsageError
 from paddle_pointrend.files import check_writable, write_whole
+from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config
 
 
 def add_arguments(parser):
@@ -40,7 +40,7 @@ def run(args):
     except OSError as error:
         raise UsageError(f"{output}: cannot write this file: {error.strerror}") from error
     config = load_config(args.config, opts=args.opts)
-    forget_pretrained(config.dic.get("model"))
+    drop_pretrained(config.dic.get("model"))
     model = build(SegBuilder(config), args.config, "model")
     if args.layout in BACKBONE_SOURCES:
         args.backbone_key, model = _find_backbone(model, args.config)

@@ -15,21 +15,15 @@ from visualdl import LogReader
 import paddle_pointrend
 from paddle_pointrend import scenes
 from paddle_pointrend.cli import train
-from paddle_pointrend.cli.common import (
-    ArgumentParser,
-    UsageError,
-    build,
-    load_config,
-    make_save_dir,
-    positive_int,
-    random_seed,
-)
+from paddle_pointrend.cli.common import ArgumentParser, make_save_dir, positive_int, random_seed
 from paddle_pointrend.cli.evaluation import evaluate_predictions
 from paddle_pointrend.cli.inference import plain_options
+from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics, comparison_table
 from paddle_pointrend.evaluation.report import Sample, SubdivisionStep, comparison_figure, write_report
 from paddle_pointrend.files import write_json, write_whole
-from paddle_pointrend.paddleseg.checkpoints import WEIGHTS, load_weights
+from paddle_pointrend.paddleseg.configs import build, load_config
+from paddle_pointrend.paddleseg.models import WEIGHTS, load_model
 
 CONFIG = Path(scenes.__file__).with_name("demo.yml")
 SAMPLES_SHOWN = 4
@@ -63,11 +57,8 @@ def run(args):
     if code:
         return code
     config = load_config(str(CONFIG), iters=args.iters, opts=train_args.opts)
-    builder = SegBuilder(config)
-    model = build(builder, str(CONFIG), "model")
-    load_weights(model, str(save_dir / "training" / f"iter_{config.iters}" / WEIGHTS))
-    model.eval()
-    dataset = build(builder, str(CONFIG), "val_dataset")
+    model = load_model(config, save_dir / "training" / f"iter_{config.iters}" / WEIGHTS)
+    dataset = build(SegBuilder(config), str(CONFIG), "val_dataset")
     summaries = evaluate_predictions(model, dataset, plain_options())
     print(comparison_table(summaries, scenes.CLASSES))
     write_json(save_dir / "metrics.json", summaries)

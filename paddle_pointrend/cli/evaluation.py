@@ -5,10 +5,11 @@ import paddle
 from paddle import nn
 from tqdm import tqdm
 
-from paddle_pointrend.cli.common import UsageError, rank_and_size
 from paddle_pointrend.cli.inference import predict_logits
+from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.paddleseg.datasets import read_sample
+from paddle_pointrend.paddleseg.distributed import rank_and_size
 
 
 def evaluate_predictions(model, dataset, options, *, num_workers=0, progress=True):

@@ -3,17 +3,12 @@
 from paddleseg.utils import logger
 
 from paddle_pointrend import scenes
-from paddle_pointrend.cli.common import (
-    UsageError,
-    add_config_arguments,
-    make_save_dir,
-    one_line,
-    positive_int,
-    set_device,
-)
-from paddle_pointrend.cli.inference import load_trained_model
+from paddle_pointrend.cli.common import add_config_arguments, make_save_dir, positive_int, set_device
 from paddle_pointrend.deploy.deploy_file import FORMATS
 from paddle_pointrend.deploy.export import OUTPUTS, ExportError, compare_with_eager, export_model
+from paddle_pointrend.errors import UsageError, one_line
+from paddle_pointrend.paddleseg.configs import load_config
+from paddle_pointrend.paddleseg.models import load_model
 
 # Above this share of pixels whose label differs from eager Paddle's, the command fails.
 MOST_DIFFERENT_LABELS = 1e-3
@@ -48,7 +43,8 @@ def add_arguments(parser):
 def run(args):
     """Exports and compares; returns the exit code, 1 if the exported network computes something else."""
     set_device("cpu")
-    config, _, model = load_trained_model(args)
+    config = load_config(args.config, opts=args.opts)
+    model = load_model(config, args.model_path)
     make_save_dir(args.save_dir)
     size = args.output_size and args.output_size[::-1]
     options = {"format": args.format, "output": args.output, "output_size": size}

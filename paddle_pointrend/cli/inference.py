@@ -1,11 +1,10 @@
-"""What val and predict share: the trained model, augmentation, sliding window, PaddleSeg's inference."""
+"""What val and predict share: augmentation, sliding window, PaddleSeg's inference."""
 
 from paddleseg.core import infer
-from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
-from paddle_pointrend.cli.common import UsageError, build, load_config, positive_int
-from paddle_pointrend.paddleseg.checkpoints import load_weights
+from paddle_pointrend.cli.common import positive_int
+from paddle_pointrend.errors import UsageError
 
 
 def add_inference_arguments(parser, augment_flag, *, exported=False):
@@ -22,31 +21,6 @@ def add_inference_arguments(parser, augment_flag, *, exported=False):
     parser.add_argument("--is_slide", action="store_true", help="predict in a sliding window")
     for name in ("--crop_size", "--stride"):
         parser.add_argument(name, nargs=2, type=positive_int, metavar=("WIDTH", "HEIGHT"), help="for --is_slide")
-
-
-def load_trained_model(args):
-    """The config, its SegBuilder and the model with the weights of --model_path, in eval mode.
-
-    Raises:
-        UsageError: no weights, weights that do not fit, a config that is wrong.
-    """
-    config = load_config(args.config, opts=args.opts)
-    if not args.model_path:
-        raise UsageError("--model_path is missing: without trained weights the result would be random")
-    forget_pretrained(config.dic.get("model"))
-    builder = SegBuilder(config)
-    model = build(builder, args.config, "model")
-    load_weights(model, args.model_path, config.dic["model"].get("num_classes"))
-    model.eval()
-    return config, builder, model
-
-
-def forget_pretrained(model_config):
-    """Drops every `pretrained`: they would be read or downloaded only to be overwritten."""
-    if isinstance(model_config, dict):
-        model_config.pop("pretrained", None)
-        for value in model_config.values():
-            forget_pretrained(value)
 
 
 def plain_options():

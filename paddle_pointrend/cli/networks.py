@@ -10,9 +10,8 @@ from paddleseg.cvlibs import SegBuilder
 from paddleseg.transforms import Normalize
 from paddleseg.utils import logger
 
-from paddle_pointrend.cli.common import UsageError, load_config, one_line
 from paddle_pointrend.cli.export import describe
-from paddle_pointrend.cli.inference import load_trained_model, predict_logits
+from paddle_pointrend.cli.inference import predict_logits
 from paddle_pointrend.data.transforms import RGBToBGR
 from paddle_pointrend.deploy.deploy_file import DeployFile, is_exported
 from paddle_pointrend.deploy.export import ExportError, export_model
@@ -27,6 +26,9 @@ from paddle_pointrend.deploy.runtimes import (
     load_runtime,
     runtimes_computing_in,
 )
+from paddle_pointrend.errors import UsageError, one_line
+from paddle_pointrend.paddleseg.configs import load_config
+from paddle_pointrend.paddleseg.models import load_model
 
 MANY_IMAGES = 20  # from here on it pays to export the model first, which takes seconds
 
@@ -118,9 +120,9 @@ def load_config_and_layer(args):
     Raises:
         UsageError: no weights, weights that do not fit, a config that is wrong or not of the exported network.
     """
-    if not args.model_path or not is_exported(args.model_path):
-        return load_trained_model(args)
     config = load_config(args.config, opts=args.opts)
+    if not args.model_path or not is_exported(args.model_path):
+        return config, SegBuilder(config), load_model(config, args.model_path)
     try:
         deploy = DeployFile.read(args.model_path)
     except RuntimeLoadError as error:

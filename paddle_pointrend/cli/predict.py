@@ -16,21 +16,16 @@ from paddleseg.utils import logger, utils, visualize
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from paddle_pointrend.cli.common import (
-    UsageError,
-    add_common_arguments,
-    build,
-    make_save_dir,
-    one_line,
-    rank_and_size,
-    set_device,
-)
+from paddle_pointrend.cli.common import add_common_arguments, make_save_dir, set_device
 from paddle_pointrend.cli.inference import add_inference_arguments, inference_options
 from paddle_pointrend.cli.networks import MANY_IMAGES, load_config_and_layer, load_network
 from paddle_pointrend.deploy.rasters import RasterError, RasterWriteError, open_raster
 from paddle_pointrend.deploy.runtimes import PRECISIONS, RUNTIMES
 from paddle_pointrend.deploy.sliding_window import OutputError
+from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.files import write_whole
+from paddle_pointrend.paddleseg.configs import build
+from paddle_pointrend.paddleseg.distributed import rank_and_size
 
 LARGE_IMAGE = 2**26  # pixels: 8192 x 8192, whose sums of 19 classes take 10 GB in PaddleSeg's sliding window
 

@@ -9,19 +9,19 @@ from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger, train_profiler, utils
 
 from paddle_pointrend.cli.common import (
-    UsageError,
     add_common_arguments,
-    build,
-    load_config,
     make_save_dir,
     non_negative_int,
     positive_int,
     random_seed,
-    rank_and_size,
     set_device,
 )
+from paddle_pointrend.errors import UsageError
 from paddle_pointrend.paddleseg import checkpoints, profiler
+from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.datasets import StopOnError, check_files, check_samples
+from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.models import WEIGHTS
 
 
 def add_arguments(parser):
@@ -178,7 +178,7 @@ def _build_parts(args, config, device):
 
 def _say_what_next(args, last):
     best = pathlib.Path(args.save_dir) / "best_model"
-    weights = (best if args.do_eval and best.is_dir() else last) / checkpoints.WEIGHTS
+    weights = (best if args.do_eval and best.is_dir() else last) / WEIGHTS
     command = ["paddle-pointrend", "val", "--config", args.config, "--model_path", str(weights)]
     if args.opts:
         command += ["--opts", *args.opts]

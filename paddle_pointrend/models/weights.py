@@ -32,7 +32,7 @@ def read_state(file):
     return state
 
 
-def find_misfit(model, state, num_classes=None):
+def describe_mismatch(model, state, num_classes=None):
     """Why the tensors of a checkpoint cannot be this model's, naming the first few; "" if they can.
 
     Args:
@@ -91,7 +91,7 @@ def load_pretrained(model, path):
     other_ranks = any(len(found) != len(expected) for found, expected in shapes.values())
     if missing or extra or other_ranks or len(differences) > 1:
         raise CheckpointError(
-            f"pretrained: {file} does not belong to this {type(model).__name__}: {find_misfit(model, state)}"
+            f"pretrained: {file} does not belong to this {type(model).__name__}: {describe_mismatch(model, state)}"
         )
     if shapes:
         _LOGGER.warning(

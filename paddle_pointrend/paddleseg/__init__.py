@@ -2,3 +2,8 @@
 
 Imports models/, data/ and evaluation/. Only this folder and cli/ import paddleseg.
 """
+
+from paddle_pointrend.paddleseg.configs import build, load_config
+from paddle_pointrend.paddleseg.models import load_model
+
+__all__ = ["build", "load_config", "load_model"]

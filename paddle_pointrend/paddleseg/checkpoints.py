@@ -2,37 +2,14 @@
 
 import pathlib
 import re
-from urllib.parse import urlparse
 
-from paddleseg.utils import logger, utils
+from paddleseg.utils import logger
 
-from paddle_pointrend.cli.common import UsageError
-from paddle_pointrend.models.weights import UnreadableError, find_misfit, read_state
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.models.weights import UnreadableError, describe_mismatch, read_state
+from paddle_pointrend.paddleseg.models import WEIGHTS
 
-WEIGHTS, OPTIMIZER = "model.pdparams", "model.pdopt"
-
-
-def load_weights(model, path, num_classes=None):
-    """Loads weights into a model, all or none. PaddleSeg's own loader only warns and leaves the rest random.
-
-    Args:
-        model: the layer.
-        path: a .pdparams file, a folder that holds model.pdparams, or a URL.
-        num_classes: the model's, for the message when the checkpoint has another number.
-
-    Raises:
-        UnreadableError: no such file, or a file that cannot be read.
-        UsageError: one whose tensors are not this model's.
-    """
-    if urlparse(path).scheme in ("http", "https"):
-        path = utils.download_pretrained_model(path)
-    file = pathlib.Path(path) / WEIGHTS if pathlib.Path(path).is_dir() else pathlib.Path(path)
-    state = read_state(file)
-    misfit = find_misfit(model, state, num_classes)
-    if misfit:
-        raise UsageError(f"{file} does not belong to this model: {misfit}")
-    model.set_state_dict(state)
-    logger.info(f"Loaded {len(state)} tensors from {file}")
+OPTIMIZER = "model.pdopt"
 
 
 def check_resumable(model, folder):
@@ -42,9 +19,9 @@ def check_resumable(model, folder):
         raise UsageError(f"{folder}: there is no such folder")
     if iteration_of(folder) is None:
         raise UsageError(f"{folder}: PaddleSeg reads the iteration from the folder's name, expected iter_N")
-    misfit = find_misfit(model, read_state(folder / WEIGHTS))
-    if misfit:
-        raise UsageError(f"{folder / WEIGHTS} does not belong to this model: {misfit}")
+    mismatch = describe_mismatch(model, read_state(folder / WEIGHTS))
+    if mismatch:
+        raise UsageError(f"{folder / WEIGHTS} does not belong to this model: {mismatch}")
     names = [parameter.name for parameter in model.parameters()]
     for key in read_state(folder / OPTIMIZER):
         # Paddle drops, without a word, what it cannot match by name.

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import paddle
 
-from paddle_pointrend.cli.common import UsageError, one_line
+from paddle_pointrend.errors import UsageError, one_line
 
 
 def check_files(dataset, name):

@@ -16,7 +16,8 @@ from PIL import Image
 from paddle_pointrend import PointRendSeg
 from paddle_pointrend.cli import main
 from paddle_pointrend.cli.evaluation import evaluate_predictions
-from paddle_pointrend.cli.inference import forget_pretrained, plain_options
+from paddle_pointrend.cli.inference import plain_options
+from paddle_pointrend.paddleseg.configs import drop_pretrained
 from paddle_pointrend.paddleseg.datasets import check_files, check_samples
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ MMSEG = {
 
 def _build(path):
     config = Config(str(path))
-    forget_pretrained(config.dic["model"])
+    drop_pretrained(config.dic["model"])
     return config, SegBuilder(config)
 
 

@@ -11,7 +11,7 @@ from conftest import TINY_CLASSES
 from paddleseg.cvlibs import Config
 
 from paddle_pointrend import PointRendSeg, SemanticFPN
-from paddle_pointrend.cli.common import UsageError
+from paddle_pointrend.errors import UsageError
 
 
 def test_alternate_calls_each_in_turn_and_leaves_the_warmup_out(monkeypatch):
