@@ -16,13 +16,13 @@ import paddle_pointrend
 from paddle_pointrend import scenes
 from paddle_pointrend.cli import train
 from paddle_pointrend.cli.common import ArgumentParser, make_save_dir, positive_int, random_seed
-from paddle_pointrend.cli.evaluation import evaluate_predictions
 from paddle_pointrend.cli.inference import plain_options
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics, comparison_table
 from paddle_pointrend.evaluation.report import Sample, SubdivisionStep, comparison_figure, write_report
 from paddle_pointrend.files import write_json, write_whole
 from paddle_pointrend.paddleseg.configs import build, load_config
+from paddle_pointrend.paddleseg.evaluate import evaluate_predictions
 from paddle_pointrend.paddleseg.models import WEIGHTS, load_model
 
 CONFIG = Path(scenes.__file__).with_name("demo.yml")

@@ -21,9 +21,9 @@ from paddle_pointrend.cli.inference import add_inference_arguments, inference_op
 from paddle_pointrend.cli.networks import MANY_IMAGES, load_config_and_layer, load_network
 from paddle_pointrend.deploy.rasters import RasterError, RasterWriteError, open_raster
 from paddle_pointrend.deploy.runtimes import PRECISIONS, RUNTIMES
-from paddle_pointrend.deploy.sliding_window import OutputError
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.files import write_whole
+from paddle_pointrend.inference.sliding_window import OutputError
 from paddle_pointrend.paddleseg.configs import build
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 

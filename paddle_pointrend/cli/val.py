@@ -6,7 +6,6 @@ from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
 from paddle_pointrend.cli.common import add_common_arguments, non_negative_int, set_device
-from paddle_pointrend.cli.evaluation import evaluate_predictions
 from paddle_pointrend.cli.inference import add_inference_arguments, inference_options
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import comparison_table
@@ -14,6 +13,7 @@ from paddle_pointrend.files import check_writable, write_json
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.datasets import check_files
 from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.evaluate import evaluate_predictions
 from paddle_pointrend.paddleseg.models import load_model
 
 

@@ -16,7 +16,7 @@ from paddle_pointrend.data.transforms import RandomResize
 from paddle_pointrend.deploy.deploy_file import DeployFile, RuntimeLoadError
 from paddle_pointrend.deploy.rasters import open_raster, write_label_map
 from paddle_pointrend.deploy.runtimes import EagerRuntime, fastest_runtime, load_runtime
-from paddle_pointrend.deploy.sliding_window import OutputError, slide, slide_whole
+from paddle_pointrend.inference.sliding_window import OutputError, slide, slide_whole
 
 DEFAULT_WINDOW = (1024, 1024)  # of predict_file
 _MOST_CLASSES = 256  # in a label map of 8 bits

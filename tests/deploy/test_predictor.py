@@ -17,7 +17,7 @@ from paddle_pointrend.deploy import rasters
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.deploy.rasters import RasterError
 from paddle_pointrend.deploy.runtimes import RuntimeLoadError
-from paddle_pointrend.deploy.sliding_window import OutputError
+from paddle_pointrend.inference.sliding_window import OutputError
 
 
 @pytest.fixture(scope="module")
