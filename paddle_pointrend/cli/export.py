@@ -2,9 +2,9 @@
 
 from paddleseg.utils import logger
 
-from paddle_pointrend import scenes
 from paddle_pointrend.cli.common import add_config_arguments, make_save_dir, positive_int, set_device
 from paddle_pointrend.deploy.deploy_file import FORMATS
+from paddle_pointrend.deploy.description import describe_data
 from paddle_pointrend.deploy.export import OUTPUTS, ExportError, compare_with_eager, export_model
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.paddleseg.configs import load_config
@@ -49,7 +49,7 @@ def run(args):
     size = args.output_size and args.output_size[::-1]
     options = {"format": args.format, "output": args.output, "output_size": size}
     try:
-        export_model(model, args.save_dir, **options, **describe(config.dic))
+        export_model(model, args.save_dir, **options, **describe_data(config.dic))
     except ExportError as error:
         raise UsageError(str(error)) from error
     files = "model.onnx" if args.format == "onnx" else "model.json, model.pdiparams"
@@ -68,15 +68,6 @@ def run(args):
         f"To use it: paddle-pointrend predict --config {args.config} --model_path {args.save_dir} --image_path ..."
     )
     return 0
-
-
-def describe(config):
-    """Transforms of the config's val_dataset; names and colours of the classes where they are Cityscapes'."""
-    dataset = config.get("val_dataset") or {}
-    description = {"transforms": dataset.get("transforms") or []}
-    if dataset.get("type") == "Cityscapes":
-        description |= {"classes": scenes.CLASSES, "palette": scenes.PALETTE}
-    return description
 
 
 def _in_words(row):

@@ -10,10 +10,10 @@ from paddleseg.cvlibs import SegBuilder
 from paddleseg.transforms import Normalize
 from paddleseg.utils import logger
 
-from paddle_pointrend.cli.export import describe
 from paddle_pointrend.cli.inference import predict_logits
 from paddle_pointrend.data.transforms import RGBToBGR
 from paddle_pointrend.deploy.deploy_file import DeployFile, is_exported
+from paddle_pointrend.deploy.description import describe_data
 from paddle_pointrend.deploy.export import ExportError, export_model
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.deploy.runtimes import (
@@ -188,7 +188,7 @@ def _default_runtime(precision, export_pays):
 
 
 def _export(layer, config, folder, file_format):
-    export_model(layer, folder, format=file_format, **describe(config.dic))
+    export_model(layer, folder, format=file_format, **describe_data(config.dic))
 
 
 def _labels_of(logits):

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from paddle_pointrend.deploy.errors import RuntimeLoadError
+
 FILE_NAME = "deploy.yaml"
 # The formats of exported networks, and the files of each under the names that PaddleSeg gives them.
 FORMATS = {"onnx": {"model": "model.onnx"}, "paddle": {"model": "model.json", "params": "model.pdiparams"}}
 _REQUIRED = ("Deploy", "format", "output", "num_classes", "channels", "mean", "std", "palette")
-
-
-class RuntimeLoadError(ValueError):
-    """An exported folder or a runtime that cannot be used; the message says why and what to do."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

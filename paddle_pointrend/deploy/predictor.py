@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from paddle_pointrend.data.palettes import default_palette
 from paddle_pointrend.data.transforms import RandomResize
-from paddle_pointrend.deploy.deploy_file import DeployFile, RuntimeLoadError
+from paddle_pointrend.deploy.deploy_file import DeployFile
+from paddle_pointrend.deploy.errors import RuntimeLoadError
 from paddle_pointrend.deploy.rasters import open_raster, write_label_map
 from paddle_pointrend.deploy.runtimes import EagerRuntime, fastest_runtime, load_runtime
 from paddle_pointrend.inference.sliding_window import OutputError, slide, slide_whole

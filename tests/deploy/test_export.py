@@ -1,6 +1,7 @@
 """Exported networks against eager Paddle, on every runtime that is installed; and the command."""
 
 import importlib.util
+import os
 
 import numpy as np
 import paddle
@@ -15,6 +16,7 @@ from tiny_backbone import TinyBackbone
 from paddle_pointrend import PointRendSeg, SemanticFPN
 from paddle_pointrend.cli import main
 from paddle_pointrend.deploy import export as export_module
+from paddle_pointrend.deploy import onnx_conversion, tracing
 from paddle_pointrend.deploy.export import ExportError, compare_with_eager, export_model
 from paddle_pointrend.deploy.runtimes import RUNTIMES, installed_runtimes, load_runtime
 
@@ -139,14 +141,14 @@ def test_onnx_file_has_names_and_installs_nothing(tmp_path, monkeypatch):
     export_model(spread_model(), tmp_path, format="onnx", output="label")
     graph = onnx.load(str(tmp_path / "model.onnx")).graph
     assert [value.name for value in (*graph.input, *graph.output)] == ["x", "label"]
-    assert "POLYGRAPHY_AUTOINSTALL_DEPS" not in export_module.os.environ
+    assert "POLYGRAPHY_AUTOINSTALL_DEPS" not in os.environ
 
 
 @pytest.mark.parametrize("size", [(1, 1), (6, 7), (7, 6), (20, 13)])
 @pytest.mark.parametrize("cells", [2, 3, (6, 5), [None, 4]])
 def test_adaptive_pooling_as_products_takes_the_means_of_the_same_cells(size, cells):
     x = paddle.randn([2, 3, *size])
-    products = export_module._with_products_for_cells(F.adaptive_avg_pool2d)(x, cells)
+    products = tracing.with_products_for_cells(F.adaptive_avg_pool2d)(x, cells)
     np.testing.assert_allclose(products.numpy(), F.adaptive_avg_pool2d(x, cells).numpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -210,8 +212,8 @@ def test_an_invalid_file_is_not_kept(tmp_path, monkeypatch):
 
 def test_reasons_of_paddle2onnx_are_the_lines_it_calls_errors_or_the_last():
     printed = "hello\n[ERROR][Paddle2ONNX] [OP: pool2d] Bad size.\n\n[ERROR][Paddle2ONNX] No.\nAborted\n"
-    assert export_module._reasons(printed) == "[OP: pool2d] Bad size. No."
-    assert export_module._reasons("Traceback\n  line 1\n\nValueError: no\nend\n") == "line 1 ValueError: no end"
+    assert onnx_conversion._reasons(printed) == "[OP: pool2d] Bad size. No."
+    assert onnx_conversion._reasons("Traceback\n  line 1\n\nValueError: no\nend\n") == "line 1 ValueError: no end"
 
 
 def test_a_failed_export_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
@@ -297,7 +299,7 @@ class TestCommand:
         config = ["export", "--config", str(pointrend_config)]
         assert main(config) == 2
         assert "--model_path is missing" in capsys.readouterr().err
-        monkeypatch.setattr(export_module.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(onnx_conversion.importlib.util, "find_spec", lambda name: None)
         save_dir = ["--save_dir", str(tmp_path / "e")]
         assert main([*config, "--model_path", weights, *save_dir, "--format", "onnx"]) == 2
         assert 'paddle2onnx is not installed: pip install -c constraints.txt -e ".[onnx]"' in capsys.readouterr().err

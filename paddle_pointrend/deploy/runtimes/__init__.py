@@ -3,7 +3,7 @@
 Imports deploy_file.py; the package of a runtime is imported when one is made, not before.
 """
 
-from paddle_pointrend.deploy.deploy_file import RuntimeLoadError
+from paddle_pointrend.deploy.errors import RuntimeLoadError
 from paddle_pointrend.deploy.runtimes.eager import EagerRuntime
 from paddle_pointrend.deploy.runtimes.onnx_runtime import ONNXRuntime
 from paddle_pointrend.deploy.runtimes.openvino_runtime import OpenVINORuntime, has_bfloat16

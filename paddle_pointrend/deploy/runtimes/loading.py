@@ -7,7 +7,8 @@ import pathlib
 from collections.abc import Callable
 from typing import TypeVar
 
-from paddle_pointrend.deploy.deploy_file import FILE_NAME, RuntimeLoadError
+from paddle_pointrend.deploy.deploy_file import FILE_NAME
+from paddle_pointrend.deploy.errors import RuntimeLoadError
 
 Loaded = TypeVar("Loaded")
 

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from paddle_pointrend.deploy.deploy_file import RuntimeLoadError
+from paddle_pointrend.deploy.errors import RuntimeLoadError
 from paddle_pointrend.deploy.runtimes.loading import existing_file, load
 
 

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from paddle_pointrend.deploy.deploy_file import DeployFile, RuntimeLoadError
+from paddle_pointrend.deploy.deploy_file import DeployFile
+from paddle_pointrend.deploy.errors import RuntimeLoadError
 from paddle_pointrend.deploy.runtimes.eager import EagerRuntime
 from paddle_pointrend.deploy.runtimes.onnx_runtime import ONNXRuntime
 from paddle_pointrend.deploy.runtimes.openvino_runtime import OpenVINORuntime
