@@ -14,16 +14,17 @@ from visualdl import LogReader
 
 import paddle_pointrend
 from paddle_pointrend import scenes
-from paddle_pointrend.cli import train
-from paddle_pointrend.cli.common import ArgumentParser, make_save_dir, positive_int, random_seed
+from paddle_pointrend.cli.common import make_save_dir, positive_int, random_seed, set_device
 from paddle_pointrend.cli.inference import plain_options
+from paddle_pointrend.cli.train import say_how_to_evaluate
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics, comparison_table
 from paddle_pointrend.evaluation.report import Sample, SubdivisionStep, comparison_figure, write_report
 from paddle_pointrend.files import write_json, write_whole
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.evaluate import evaluate_predictions
-from paddle_pointrend.paddleseg.models import WEIGHTS, load_model
+from paddle_pointrend.paddleseg.models import load_model
+from paddle_pointrend.paddleseg.training import train_model
 
 CONFIG = Path(scenes.__file__).with_name("demo.yml")
 SAMPLES_SHOWN = 4
@@ -52,13 +53,15 @@ def run(args):
     save_dir = Path(args.save_dir)
     make_save_dir(save_dir)
     draw_scenes(save_dir / "scenes", args.num_train, args.num_val)
-    train_args = training_arguments(args, save_dir)
-    code = train.run(train_args)
-    if code:
-        return code
-    config = load_config(str(CONFIG), iters=args.iters, opts=train_args.opts)
-    model = load_model(config, save_dir / "training" / f"iter_{config.iters}" / WEIGHTS)
-    dataset = build(SegBuilder(config), str(CONFIG), "val_dataset")
+    set_device(args.device)
+    opts = [f"{part}.dataset_root={save_dir / 'scenes'}" for part in ("train_dataset", "val_dataset")]
+    config = load_config(CONFIG, opts=opts, iters=args.iters)
+    make_save_dir(save_dir / "training")
+    options = {"log_iters": min(10, args.iters)} if args.iters else {}  # a short run has points on its curves too
+    last = train_model(config, save_dir / "training", seed=args.seed, use_vdl=True, keep_checkpoint_max=1, **options)
+    say_how_to_evaluate(CONFIG, last, opts)
+    model = load_model(config, last)
+    dataset = build(SegBuilder(config), CONFIG, "val_dataset")
     summaries = evaluate_predictions(model, dataset, plain_options())
     print(comparison_table(summaries, scenes.CLASSES))
     write_json(save_dir / "metrics.json", summaries)
@@ -83,20 +86,6 @@ def draw_scenes(folder, num_train, num_val):
             scenes.write_dataset(folder, num_train, num_val, progress=lambda done, total: bar.update(done - bar.n))
         except (ValueError, OSError) as error:
             raise UsageError(str(error)) from error
-
-
-def training_arguments(args, save_dir):
-    """The arguments of `paddle-pointrend train` that the demo stands for."""
-    parser = ArgumentParser(prog="paddle-pointrend train")
-    train.add_arguments(parser)
-    argv = ["--config", CONFIG, "--save_dir", save_dir / "training", "--seed", args.seed]
-    argv += ["--use_vdl", "--keep_checkpoint_max", 1]
-    if args.device:
-        argv += ["--device", args.device]
-    if args.iters:  # a short run has points on its curves too
-        argv += ["--iters", args.iters, "--log_iters", min(10, args.iters)]
-    argv += ["--opts", *(f"{part}.dataset_root={save_dir / 'scenes'}" for part in ("train_dataset", "val_dataset"))]
-    return parser.parse_args([str(argument) for argument in argv])
 
 
 def write_results(save_dir, model, dataset, summaries, metadata):

@@ -5,5 +5,6 @@ Imports models/, data/ and evaluation/. Only this folder and cli/ import paddles
 
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.models import load_model
+from paddle_pointrend.paddleseg.training import train_model
 
-__all__ = ["build", "load_config", "load_model"]
+__all__ = ["build", "load_config", "load_model", "train_model"]

@@ -70,6 +70,11 @@ def build(builder: SegBuilder, path: str | os.PathLike, part: str) -> Any:
         raise UsageError(f"--config {path}: {part}: {_reason(error)}") from error
 
 
+def path_of(config: Config) -> str:
+    """The path that `load_config` read a Config from, for messages."""
+    return getattr(config, "path", "given")
+
+
 def drop_pretrained(model_config: Any) -> None:
     """Removes every `pretrained` from a config's model, in place.
 

@@ -746,9 +746,9 @@ def fail(self, index):
     return read(self, index)
 
 Dataset.__getitem__ = fail
-from paddle_pointrend.cli import train
-original = train.train
-train.train = lambda *args, **kwargs: (begun.append(1), original(*args, **kwargs))
+from paddleseg import core
+original = core.train
+core.train = lambda *args, **kwargs: (begun.append(1), original(*args, **kwargs))
 main(sys.argv[1:])
 """
 
@@ -768,11 +768,11 @@ WORKER = """
 import os, runpy, sys
 import paddle
 from paddle_pointrend.models import pointrend
-from paddle_pointrend.cli import train
+from paddleseg import core
 
 config, folder, main_file = sys.argv[1:]
 kept = {"points": [], "start": {}, "end": {}}
-sample, original = pointrend.sample_training_points, train.train
+sample, original = pointrend.sample_training_points, core.train
 
 def spy_sample(*args, **kwargs):
     points = sample(*args, **kwargs)
@@ -784,7 +784,7 @@ def spy_train(model, *args, **kwargs):
     original(model, *args, **kwargs)
     kept["end"] = {p.name: p.numpy() for p in model.parameters() if p.trainable}
 
-pointrend.sample_training_points, train.train = spy_sample, spy_train
+pointrend.sample_training_points, core.train = spy_sample, spy_train
 
 def command(*arguments):
     sys.argv = [main_file, *arguments]
