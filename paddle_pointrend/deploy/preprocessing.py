@@ -13,7 +13,7 @@ from paddle_pointrend.deploy.deploy_file import DeployFile, RuntimeLoadError
 
 
 class Preprocess(Protocol):
-    """What brings an image into a network's input; `paddleseg.Preprocessing` does it with any of PaddleSeg's transforms.
+    """What makes a network's input of an image; `paddleseg.Preprocessing` does any of PaddleSeg's transforms.
 
     A call takes an image, uint8 [H, W, 3] in RGB or [H, W] in grey, and returns the input float32 [h, w, C] and
     PaddleSeg's trans_info, the sizes that predictions have to be brought back to.
@@ -88,7 +88,7 @@ class Preprocessing:
 
 def only_normalizes(transforms: Sequence[dict]) -> bool:
     """Tells whether PaddleSeg's transforms, as dicts, are what `Preprocessing` does to any part of an image."""
-    return [transform["type"] for transform in transforms] in (["Normalize"], ["RGBToBGR", "Normalize"])
+    return [transform.get("type") for transform in transforms] in (["Normalize"], ["RGBToBGR", "Normalize"])
 
 
 def _resize_among(transforms, folder):

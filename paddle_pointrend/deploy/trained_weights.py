@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from paddle_pointrend.deploy.errors import ExportError
 from paddle_pointrend.deploy.runtimes import (
     RUNTIMES,
     EagerRuntime,
@@ -73,7 +74,7 @@ def runtime_of_layer(
     check_installed(chosen)
     if chosen == EagerRuntime.name:
         return EagerRuntime(layer)
-    from paddle_pointrend.deploy.export import ExportError, export_model
+    from paddle_pointrend.deploy.export import export_model
 
     _log.info(f"Exporting the model for {chosen}; runtime paddle runs it as it is")
     try:

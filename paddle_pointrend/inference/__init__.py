@@ -4,10 +4,11 @@ Imports NumPy and OpenCV only. deploy/ and paddleseg/ both build on it, which ma
 """
 
 from paddle_pointrend.inference.logits import label_maps, predict_logits, resize_maps, undo_transforms
-from paddle_pointrend.inference.options import InferenceOptions
+from paddle_pointrend.inference.options import ONE_PASS, InferenceOptions
 from paddle_pointrend.inference.sliding_window import OutputError, slide, slide_whole
 
 __all__ = [
+    "ONE_PASS",
     "InferenceOptions",
     "OutputError",
     "label_maps",

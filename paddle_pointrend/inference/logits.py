@@ -55,7 +55,7 @@ def predict_logits(
 
 
 def resize_maps(maps: np.ndarray, size: Sequence[int], interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """Resizes maps [N, K, h, w] to (height, width), bilinearly between pixel centres; as they are where they have it."""
+    """Resizes maps [N, K, h, w] to (height, width), bilinearly between pixel centres; the same maps if they have it."""
     if maps.shape[2:] == tuple(size):
         return maps
     resized = np.empty((*maps.shape[:2], *size), maps.dtype)

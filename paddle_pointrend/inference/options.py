@@ -53,6 +53,9 @@ class InferenceOptions:
         return self.window is not None and (width > self.window[0] or height > self.window[1])
 
 
+ONE_PASS = InferenceOptions()  # over the whole image
+
+
 def _two_sides(name, sides):
     if np.shape(sides) != (2,) or not all(isinstance(side, (int, np.integer)) and side >= 1 for side in sides):
         raise ValueError(f"{name} is {sides!r}, expected (width, height), whole numbers of at least 1")

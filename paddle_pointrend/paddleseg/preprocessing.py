@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from paddle import nn
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.transforms import Compose
 
-from paddle_pointrend.paddleseg.configs import build
+from paddle_pointrend.paddleseg.configs import build, path_of
 
 
 class Preprocessing:
@@ -28,7 +29,7 @@ class Preprocessing:
         """Transforms an image, uint8 [H, W, 3] in RGB or [H, W] in grey.
 
         Returns:
-            The network's input float32 [h, w, C], and trans_info: the sizes that predictions have to be brought back to.
+            The network's input float32 [h, w, C], and trans_info, the sizes to bring predictions back to.
         """
         data = self._transform({"img": image.astype(np.float32)})
         return np.asarray(data["img"], np.float32).transpose(1, 2, 0), data["trans_info"]
@@ -36,5 +37,19 @@ class Preprocessing:
 
 def val_preprocessing(config: Config) -> Preprocessing:
     """Builds the preprocessing of a config's val_dataset. UsageError for transforms that are wrong."""
-    transforms = build(SegBuilder(config), getattr(config, "path", "given"), "val_transforms")
+    transforms = build(SegBuilder(config), path_of(config), "val_transforms")
     return Preprocessing(transforms, config.val_dataset_cfg.get("img_channels", 3))
+
+
+def channels_first(model: nn.Layer) -> nn.Layer:
+    """Wraps a model of PaddleSeg's whose data_format is NHWC, so that it takes and makes [N, C, H, W] as all others."""
+    return _ChannelsFirst(model) if getattr(model, "data_format", "NCHW") == "NHWC" else model
+
+
+class _ChannelsFirst(nn.Layer):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return [output.transpose((0, 3, 1, 2)) for output in self.model(x.transpose((0, 2, 3, 1)))]
