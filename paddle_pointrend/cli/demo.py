@@ -21,7 +21,7 @@ from paddle_pointrend.evaluation.metrics import SegmentationMetrics, comparison_
 from paddle_pointrend.evaluation.report import Sample, SubdivisionStep, comparison_figure, write_report
 from paddle_pointrend.files import write_json, write_whole
 from paddle_pointrend.paddleseg.configs import build, load_config
-from paddle_pointrend.paddleseg.evaluate import evaluate_predictions
+from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
 from paddle_pointrend.paddleseg.models import load_model
 from paddle_pointrend.paddleseg.training import train_model
 

@@ -13,7 +13,7 @@ from paddle_pointrend.files import check_writable, write_json
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.datasets import check_files
 from paddle_pointrend.paddleseg.distributed import rank_and_size
-from paddle_pointrend.paddleseg.evaluate import evaluate_predictions
+from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
 from paddle_pointrend.paddleseg.models import load_model
 
 

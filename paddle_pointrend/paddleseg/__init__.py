@@ -4,7 +4,7 @@ Imports models/, data/, inference/ and evaluation/. Only this folder and cli/ im
 """
 
 from paddle_pointrend.paddleseg.configs import build, load_config
-from paddle_pointrend.paddleseg.evaluate import evaluate
+from paddle_pointrend.paddleseg.evaluation import evaluate
 from paddle_pointrend.paddleseg.models import load_model
 from paddle_pointrend.paddleseg.training import train_model
 

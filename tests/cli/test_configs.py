@@ -17,7 +17,7 @@ from paddle_pointrend import PointRendSeg
 from paddle_pointrend.cli import main
 from paddle_pointrend.paddleseg.configs import drop_pretrained
 from paddle_pointrend.paddleseg.datasets import check_files, check_samples
-from paddle_pointrend.paddleseg.evaluate import evaluate_predictions
+from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(ROOT.glob("configs/[!_]*/*.yml"))
