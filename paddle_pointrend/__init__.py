@@ -1,4 +1,4 @@
-"""PointRend for PaddlePaddle. Importing the package mends PaddleSeg where it needs it and registers the components."""
+"""PointRend for PaddlePaddle. Importing it fixes PaddleSeg where that needs it and registers the components."""
 
 import os
 
@@ -18,7 +18,7 @@ if os.environ.get("PADDLE_POINTREND_RUNTIME_ONLY") != "1":
     from paddle_pointrend.models.point_head import PointHead
     from paddle_pointrend.models.pointrend import PointRendSeg
     from paddle_pointrend.models.semantic_fpn import SemanticFPN
-    from paddle_pointrend.paddleseg import compat
+    from paddle_pointrend.paddleseg import compat, evaluate, load_model
     from paddle_pointrend.paddleseg.registry import register_components
     from paddle_pointrend.points import (
         calculate_uncertainty,
@@ -35,6 +35,8 @@ if os.environ.get("PADDLE_POINTREND_RUNTIME_ONLY") != "1":
         "PointSampledCrossEntropyLoss",
         "SemanticFPN",
         "calculate_uncertainty",
+        "evaluate",
+        "load_model",
         "point_sample",
         "sample_training_points",
         "scatter_paddle",

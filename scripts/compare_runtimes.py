@@ -16,16 +16,17 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 
 import numpy as np
 import paddle
-from benchmark_networks import REDUCED, RUNTIMES, load_entry
-from exports import export_coarse
-from reports import score_cells, scores_of, write_report
+from benchmarking.networks import REDUCED, RUNTIMES, load_entry
+from measuring.exports import export_coarse
+from measuring.reports import write_report
+from measuring.tables import score_cells, scores_of
+from paddleseg.cvlibs import SegBuilder
 from tqdm import tqdm
 
-from paddle_pointrend.cli.common import build
-from paddle_pointrend.cli.inference import load_trained_model
 from paddle_pointrend.deploy.export import export_model
 from paddle_pointrend.deploy.runtimes import has_bfloat16, installed_runtimes
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
+from paddle_pointrend.paddleseg import build, load_config, load_model
 
 PARTS = ("coarse", "refined")
 
@@ -92,8 +93,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
     names = args.runtimes or [name for name in RUNTIMES if _runs_here(name)]
     args.save_dir.mkdir(parents=True, exist_ok=True)
-    _, builder, model = load_trained_model(args)
-    dataset = build(builder, args.config, "val_dataset")
+    config = load_config(args.config, opts=args.opts)
+    model = load_model(config, args.model_path)
+    dataset = build(SegBuilder(config), args.config, "val_dataset")
     with tempfile.TemporaryDirectory() as folder:
         records = compare(model, load_all(model, names, pathlib.Path(folder)), dataset)
     write_report(args.save_dir, "compare_runtimes", records, table(records))

@@ -15,22 +15,23 @@ import tempfile
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import paddle
-from exports import export_coarse
+from measuring.arguments import positive_int
+from measuring.exports import export_coarse
+from measuring.timing import alternate, quartiles
 from paddleseg.cvlibs import SegBuilder
-from timing import alternate, quartiles
 
-from paddle_pointrend.cli.common import build, load_config, positive_int
-from paddle_pointrend.cli.inference import forget_pretrained, load_trained_model
 from paddle_pointrend.deploy.export import OUTPUTS, export_model
-from paddle_pointrend.deploy.runtimes import FORMATS, RUNTIMES, load_runtime
+from paddle_pointrend.deploy.runtimes import RUNTIMES, load_runtime
+from paddle_pointrend.paddleseg import build, load_config, load_model
+from paddle_pointrend.paddleseg.configs import drop_pretrained
 
 
-def load_model(args):
+def network(args):
     """The config's model, trained or as it starts, in eval mode."""
     if args.model_path:
-        return load_trained_model(args)[-1]
+        return load_model(args.config, args.model_path, opts=args.opts)
     config = load_config(args.config, opts=args.opts)
-    forget_pretrained(config.dic["model"])
+    drop_pretrained(config.dic["model"])
     paddle.seed(0)
     model = build(SegBuilder(config), args.config, "model")
     model.eval()
@@ -46,7 +47,7 @@ def eager(model, output):
 
 def exported(model, output, runtime, folder):
     """As `eager`, of images in memory."""
-    options = {"format": FORMATS[runtime], "output": output}
+    options = {"format": RUNTIMES[runtime].format, "output": output}
     export_coarse(model, folder / "coarse", **options)
     export_model(model, folder / "refined", **options)
     return [load_runtime(runtime, folder / name, num_threads=os.cpu_count()) for name in ("coarse", "refined")]
@@ -62,7 +63,7 @@ def main(argv=None):
     parser.add_argument("--size", type=positive_int, nargs=2, metavar=("H", "W"), default=(512, 1024))
     parser.add_argument("--rounds", type=positive_int, default=15)
     args = parser.parse_args(argv)
-    model = load_model(args)
+    model = network(args)
     paddle.seed(0)
     image = paddle.randn([1, 3, *args.size])
     with tempfile.TemporaryDirectory() as folder, paddle.no_grad():

@@ -2,25 +2,19 @@
 
 import pathlib
 
+from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
-from paddle_pointrend.cli.common import (
-    UsageError,
-    add_common_arguments,
-    build,
-    non_negative_int,
-    rank_and_size,
-    set_device,
-)
-from paddle_pointrend.cli.evaluation import evaluate_predictions
-from paddle_pointrend.cli.inference import (
-    add_inference_arguments,
-    inference_options,
-    load_trained_model,
-)
+from paddle_pointrend.cli.common import add_common_arguments, non_negative_int, set_device
+from paddle_pointrend.cli.inference import add_inference_arguments, inference_options, inference_settings
+from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import comparison_table
 from paddle_pointrend.files import check_writable, write_json
+from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.datasets import check_files
+from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
+from paddle_pointrend.paddleseg.models import load_model
 
 
 def add_arguments(parser):
@@ -38,9 +32,11 @@ def run(args):
     if args.json:
         _check_writable(args.json)
     set_device(args.device)
-    config, builder, model = load_trained_model(args)
-    options = inference_options(args, config.test_config, "aug_eval")
-    dataset = build(builder, args.config, "val_dataset")
+    config = load_config(args.config, opts=args.opts)
+    model = load_model(config, args.model_path)
+    settings = inference_settings(args, config.test_config, "aug_eval")
+    options = inference_options(settings)
+    dataset = build(SegBuilder(config), args.config, "val_dataset")
     check_files(dataset, "val_dataset")
     names = class_names(config, dataset)
     summaries = evaluate_predictions(model, dataset, options, num_workers=args.num_workers)
@@ -52,7 +48,7 @@ def run(args):
                 "model_path": args.model_path,
                 "images": len(dataset),
                 "classes": names,
-                "inference": options,
+                "inference": settings,
                 "predictions": summaries,
             }
             try:

@@ -7,10 +7,10 @@ import numpy as np
 import paddle
 from paddleseg.cvlibs import Config, SegBuilder
 
-from paddle_pointrend import point_sample
 from paddle_pointrend.convert import convert_state
 from paddle_pointrend.models import pointrend
 from paddle_pointrend.models.pointrend import PointRendSeg
+from paddle_pointrend.points import point_sample
 
 
 def build(config: str | os.PathLike) -> SegBuilder:
@@ -49,8 +49,9 @@ def paddle_stages(model: PointRendSeg, images: np.ndarray) -> dict[str, np.ndarr
     steps = []
     model.subdivision(coarse, pyramid[:1]).run(coarse, model.num_subdivision_points, steps)
     for i, step in enumerate(steps):
-        stage = {"indices": step.indices, "coords": step.coords, "logits": step.point_logits, "refined": step.logits}
+        stage = {"indices": step.indices, "coords": step.coords}
         stage |= {"fine": point_sample(pyramid[0], step.coords), "coarse": point_sample(coarse, step.coords)}
+        stage |= {"logits": step.point_logits, "refined": step.logits}
         stages |= {f"step{i + 1}.{name}": value for name, value in stage.items()}
     stages = {name: value.numpy() for name, value in stages.items()}
     stages["logits"] = model(paddle.to_tensor(images))[0].numpy()
