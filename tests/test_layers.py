@@ -18,10 +18,11 @@ LAYERS = {
     "losses": ("points",),
     "models": ("points", "errors"),
     "evaluation": ("data", "files", "errors"),
+    "inference": ("errors",),
     "convert": ("models", "errors"),
     "scenes": ("data", "files", "errors"),
-    "paddleseg": ("models", "losses", "data", "evaluation", "convert", "files", "errors"),
-    "deploy": ("models", "points", "evaluation", "data", "files", "environment", "errors"),
+    "paddleseg": ("models", "losses", "data", "evaluation", "inference", "convert", "files", "errors"),
+    "deploy": ("models", "points", "evaluation", "inference", "data", "files", "environment", "errors"),
 }
 FREE = ("cli", "__init__", "__main__")
 # (file, what it imports) -> why it may.
@@ -54,12 +55,13 @@ def imports(source):
 def wrong_imports(path, source):
     """Yields a sentence for each import that a file, a path inside the package, may not make."""
     room = path.split("/")[0].removesuffix(".py")
+    may_import = LAYERS.get(room, ())
     for line, name in imports(source):
         place, parts = f"paddle_pointrend/{path}:{line}", name.split(".")
         if parts[0] == "paddle_pointrend" or name.startswith("."):
             target = parts[1] if parts[0] and len(parts) > 1 and parts[1] in (*LAYERS, *FREE) else "__init__"
-            if not (room in FREE or target == room or target in LAYERS[room] or (path, target) in EXCEPTIONS):
-                yield f"{place}: {room} may not import {name}, only {', '.join(LAYERS[room]) or 'nothing of ours'}"
+            if not (room in FREE or target == room or target in may_import or (path, target) in EXCEPTIONS):
+                yield f"{place}: {room} may not import {name}, only {', '.join(may_import) or 'nothing of ours'}"
         for other, rooms in OUTSIDE.items():
             if f"{name}.".startswith(f"{other}.") and room not in rooms:
                 yield f"{place}: only {' and '.join(rooms)} may import {other}"
