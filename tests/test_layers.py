@@ -15,13 +15,14 @@ LAYERS = {
     "errors": (),
     "points": (),
     "data": ("errors",),
+    "inference": ("errors",),
     "losses": ("points",),
     "models": ("points", "errors"),
     "evaluation": ("data", "files", "errors"),
     "convert": ("models", "errors"),
     "scenes": ("data", "files", "errors"),
-    "paddleseg": ("models", "losses", "data", "evaluation", "convert", "files", "errors"),
-    "deploy": ("models", "points", "evaluation", "data", "files", "environment", "errors"),
+    "paddleseg": ("models", "losses", "data", "evaluation", "inference", "convert", "files", "errors"),
+    "deploy": ("models", "points", "evaluation", "data", "inference", "files", "environment", "errors"),
 }
 FREE = ("cli", "__init__", "__main__")
 # (file, what it imports) -> why it may.
