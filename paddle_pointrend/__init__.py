@@ -1,4 +1,4 @@
-"""PointRend for PaddlePaddle. Importing the package mends PaddleSeg where it needs it and registers the components."""
+"""PointRend for PaddlePaddle. Importing it fixes PaddleSeg where that needs it and registers the components."""
 
 import os
 

@@ -14,7 +14,7 @@ from paddleseg.utils import logger, utils
 
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.models.weights import describe_mismatch, read_state
-from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config
+from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config, path_of
 
 WEIGHTS = "model.pdparams"  # the name under which PaddleSeg's trainer saves them
 
@@ -48,7 +48,7 @@ def load_model(
     if not weights:
         raise UsageError("--model_path is missing: without trained weights the result would be random")
     drop_pretrained(config.dic.get("model"))
-    model = build(SegBuilder(config), getattr(config, "path", "given"), "model")
+    model = build(SegBuilder(config), path_of(config), "model")
     load_trained_weights(model, weights, config.dic["model"].get("num_classes"))
     model.eval()
     return model
