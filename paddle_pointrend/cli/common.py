@@ -1,35 +1,38 @@
 """What the commands share: argument types, groups of arguments, the device, the folder to write into."""
 
 import argparse
+import os
 import pathlib
 import tempfile
+from typing import NoReturn
 
 import paddle
 from paddleseg.utils import logger
 
 import paddle_pointrend
 from paddle_pointrend.errors import UsageError, one_line
+from paddle_pointrend.files import check_writable
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line, not the usage and a line."""
+    """Raises a UsageError of one line where argparse prints the usage and exits."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; {self.prog} --help lists the arguments")
 
 
-def positive_int(text):
-    """An argparse type: an integer of at least 1."""
+def positive_int(text: str) -> int:
+    """Parses an integer of at least 1."""
     return _int_between(text, 1)
 
 
-def non_negative_int(text):
-    """An argparse type: an integer of at least 0."""
+def non_negative_int(text: str) -> int:
+    """Parses an integer of at least 0."""
     return _int_between(text, 0)
 
 
-def positive_float(text):
-    """An argparse type: a finite number above 0."""
+def positive_float(text: str) -> float:
+    """Parses a finite number above 0."""
     try:
         value = float(text)
     except ValueError as error:
@@ -39,8 +42,8 @@ def positive_float(text):
     return value
 
 
-def random_seed(text):
-    """An argparse type: an integer that Python, NumPy and Paddle all take as a seed, and that plus a rank too."""
+def random_seed(text: str) -> int:
+    """Parses an integer that Python, NumPy and Paddle all take as a seed, and that plus a rank too."""
     return _int_between(text, 0, 2**31 - 1)
 
 
@@ -56,8 +59,8 @@ def _int_between(text, least, most=None):
     return value
 
 
-def add_common_arguments(parser):
-    """--config, --opts, --device."""
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --config, --opts, --device."""
     add_config_arguments(parser)
     parser.add_argument(
         "--device",
@@ -66,8 +69,8 @@ def add_common_arguments(parser):
     )
 
 
-def add_config_arguments(parser):
-    """--config, --opts."""
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --config, --opts."""
     parser.add_argument("--config", required=True, help="YAML config of model, data and training")
     parser.add_argument(
         "--opts",
@@ -77,7 +80,7 @@ def add_config_arguments(parser):
     )
 
 
-def set_device(device):
+def set_device(device: str | None) -> str:
     """Selects a device (None for the default) and logs it, and what was set before Paddle was imported.
 
     Returns:
@@ -94,7 +97,7 @@ def set_device(device):
     return device
 
 
-def make_save_dir(save_dir):
+def make_save_dir(save_dir: str | os.PathLike) -> None:
     """Makes the folder of --save_dir. UsageError if it cannot be made or nothing can be written into it."""
     try:
         pathlib.Path(save_dir).mkdir(parents=True, exist_ok=True)  # PaddleSeg would delete a file of that name
@@ -103,3 +106,21 @@ def make_save_dir(save_dir):
         raise UsageError(
             f"--save_dir {save_dir}: cannot make this folder or write into it: {error.strerror}"
         ) from error
+
+
+def check_output(path: str | os.PathLike) -> None:
+    """Makes the folder of a file to be written, and tries to write there: before the work rather than after it.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        pathlib.Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+        check_writable(path)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def output_error(path: str | os.PathLike, error: OSError) -> UsageError:
+    """Makes the UsageError of a file that could not be written."""
+    return UsageError(f"{path}: cannot write this file: {error.strerror}")

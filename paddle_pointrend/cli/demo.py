@@ -1,12 +1,12 @@
 """paddle-pointrend demo: draws scenes, trains on them, compares coarse with refined, writes a report."""
 
+import argparse
 import platform
 import time
 from pathlib import Path
 
 import cv2
 import paddle
-import paddle.nn.functional as F
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 from tqdm import tqdm
@@ -20,6 +20,7 @@ from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics, comparison_table
 from paddle_pointrend.evaluation.report import Sample, SubdivisionStep, comparison_figure, write_report
 from paddle_pointrend.files import write_json, write_whole
+from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
 from paddle_pointrend.paddleseg.models import load_model
@@ -34,8 +35,8 @@ CURVES = {
 }
 
 
-def add_arguments(parser):
-    """The command's arguments; the defaults are sized for some minutes on two cores."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments; the defaults are sized for some minutes on two cores."""
     parser.add_argument("--save_dir", default="output/demo", help="folder to write, default: output/demo")
     parser.add_argument("--iters", type=positive_int, help="training iterations, instead of the config's")
     parser.add_argument("--num_train", type=positive_int, default=160, help="scenes to train on, default: 160")
@@ -46,7 +47,7 @@ def add_arguments(parser):
     parser.add_argument("--device", choices=["cpu", "gpu"], help="default: gpu where Paddle finds one, else cpu")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Runs the demo; returns the exit code."""
     start = time.time()
     save_dir = Path(args.save_dir)
@@ -78,7 +79,7 @@ def run(args):
     return 0
 
 
-def draw_scenes(folder, num_train, num_val):
+def draw_scenes(folder: Path, num_train: int, num_val: int) -> None:
     """Draws the scenes that are not there yet, with a progress bar."""
     with tqdm(total=num_train + num_val, desc=f"drawing scenes into {folder}", unit="scene") as bar:
         try:
@@ -87,8 +88,10 @@ def draw_scenes(folder, num_train, num_val):
             raise UsageError(str(error)) from error
 
 
-def write_results(save_dir, model, dataset, summaries, metadata):
-    """report.html and difference.png, the picture of one sample."""
+def write_results(
+    save_dir: Path, model: PointRendSeg, dataset: paddle.io.Dataset, summaries: dict, metadata: dict[str, str]
+) -> None:
+    """Writes report.html and difference.png, the picture of one sample."""
     samples = [trace_sample(model, dataset, i) for i in range(min(SAMPLES_SHOWN, len(dataset)))]
     write_report(
         save_dir / "report.html",
@@ -107,8 +110,8 @@ def write_results(save_dir, model, dataset, summaries, metadata):
         logger.info(f"Wrote {save_dir / name}")
 
 
-def boundary_gain(sample):
-    """Boundary IoU of the refined prediction of one image minus that of the coarse one."""
+def boundary_gain(sample: Sample) -> float:
+    """Computes the boundary IoU of the refined prediction of one image minus that of the coarse one."""
     values = []
     for prediction in (sample.coarse, sample.refined):
         metrics = SegmentationMetrics(len(scenes.CLASSES))
@@ -123,24 +126,19 @@ def trace_sample(model, dataset, index):
     image_path, label_path = dataset.file_list[index]
     data = dataset[index]
     image = paddle.to_tensor(data["img"]).unsqueeze(0)
-    coarse_logits, fine_features = model.segmentor.forward_features(image)
-    steps, logits = [], coarse_logits
-    for num_points in model.num_subdivision_points:
-        logits, coords = model.subdivide(logits, coarse_logits, fine_features, num_points)
-        steps.append(SubdivisionStep(coords[0].numpy(), tuple(logits.shape[2:])))
-    coarse, refined = (F.interpolate(map_, size=image.shape[2:], mode="bilinear") for map_ in (coarse_logits, logits))
+    trace = model.trace(image)
     return Sample(
         name=Path(image_path).stem.removesuffix("_leftImg8bit"),
         image=cv2.imread(image_path)[..., ::-1],
         truth=cv2.imread(label_path, cv2.IMREAD_UNCHANGED),
-        coarse=coarse.argmax(1)[0].numpy(),
-        refined=refined.argmax(1)[0].numpy(),
-        steps=steps,
+        coarse=trace.coarse.argmax(1)[0].numpy(),
+        refined=trace.refined.argmax(1)[0].numpy(),
+        steps=[SubdivisionStep(step.coords[0].numpy(), tuple(step.logits.shape[2:])) for step in trace.steps],
     )
 
 
-def read_curves(log_dir):
-    """The training's curves from the newest VisualDL file in log_dir: a name to (iterations, values)."""
+def read_curves(log_dir: Path) -> dict[str, tuple[list[int], list[float]]]:
+    """Reads the training's curves from the newest VisualDL file in log_dir: a name to (iterations, values)."""
     newest = max(log_dir.glob("vdlrecords.*"), key=lambda path: path.stat().st_mtime)
     reader = LogReader(file_path=str(newest))
     points = {name: reader.get_data("scalar", tag) for tag, name in CURVES.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import tempfile
@@ -20,7 +19,8 @@ from paddle_pointrend.deploy.onnx_conversion import check_paddle2onnx, convert_t
 from paddle_pointrend.deploy.runtimes import fastest_runtime, load_runtime
 from paddle_pointrend.deploy.tracing import convertible_functions
 from paddle_pointrend.models.backbones import image_channels
-from paddle_pointrend.points.operations import grid_sample_everywhere
+from paddle_pointrend.models.pointrend import PointRendSeg
+from paddle_pointrend.points.graph import ONNX_GRAPH
 
 OUTPUTS = ("logits", "label")
 # Batch, height and width of the images that compare_with_eager runs: one whose sides all strides divide, one that none.
@@ -83,7 +83,8 @@ def export_model(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as draft:
         draft = pathlib.Path(draft)
-        _trace(_Exported(model, output, output_size), draft / "model", channels, format)
+        execution = ONNX_GRAPH if format == "onnx" else None
+        _trace(_Exported(model, output, output_size, execution), draft / "model", channels, format)
         if format == "onnx":
             convert_to_onnx(draft, output)
         deploy.write(draft)
@@ -133,19 +134,26 @@ def compare_with_eager(
 
 
 class _Exported(nn.Layer):
-    """Makes the model's first output, resized and as labels if so asked."""
+    """Makes the model's first output, resized and as labels if so asked.
 
-    def __init__(self, model, output, output_size):
+    execution: how a PointRendSeg refines; None for the way it chooses itself.
+    """
+
+    def __init__(self, model, output, output_size, execution=None):
         super().__init__()
         self.model = model
+        self.execution = execution
         self.makes_labels = output == "label"
         self.output_size = output_size
 
     def forward(self, x):
-        if self.makes_labels and self.output_size is None and hasattr(self.model, "predict_labels"):
-            return self.model.predict_labels(x).astype("uint8")
-        outputs = self.model(x)
-        logits = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+        if isinstance(self.model, PointRendSeg):
+            if self.makes_labels and self.output_size is None:
+                return self.model.predict_labels(x, self.execution).astype("uint8")
+            logits = self.model.predict_logits(x, self.execution)
+        else:
+            outputs = self.model(x)
+            logits = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
         if self.output_size is not None:
             logits = F.interpolate(logits, size=self.output_size, mode="bilinear", align_corners=False)
         return logits.argmax(axis=1).astype("uint8") if self.makes_labels else logits
@@ -170,10 +178,7 @@ def _trace(layer, path, channels, format):
     """Writes Paddle's inference format to path.json and path.pdiparams."""
     spec = [paddle.static.InputSpec([None, channels, None, None], "float32", "x")]
     layer.eval()
-    with contextlib.ExitStack() as replaced:
-        replaced.enter_context(convertible_functions(format))
-        if format == "onnx":
-            replaced.enter_context(grid_sample_everywhere())
+    with convertible_functions(format):
         try:
             paddle.jit.save(paddle.jit.to_static(layer, input_spec=spec, full_graph=True), str(path))
         except Exception as error:  # whatever a third-party model makes Paddle's tracer raise

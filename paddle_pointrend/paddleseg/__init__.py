@@ -1,4 +1,4 @@
-"""All that knows PaddleSeg: fixes for Paddle 3, registration, profiler, datasets, checkpoints.
+"""All that knows PaddleSeg: fixes for Paddle 3, registration, configs, trained models, training, datasets, checkpoints.
 
 Imports models/, data/, inference/ and evaluation/. Only this folder and cli/ import paddleseg.
 """

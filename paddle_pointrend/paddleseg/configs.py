@@ -48,6 +48,14 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] | None = (), **over
     return config
 
 
+def files_of(path: str | os.PathLike) -> list[str]:
+    """Lists a YAML config, which `load_config` has read, and all files that it inherits."""
+    bases = yaml.load(pathlib.Path(path).read_text(encoding="utf-8"), yaml.FullLoader).get("_base_", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    folder = os.path.dirname(path)
+    return [os.fspath(path), *(file for base in bases for file in files_of(os.path.join(folder, base)))]
+
+
 def build(builder: SegBuilder, path: str | os.PathLike, part: str) -> Any:
     """Builds a part of a config: "model", "train_dataset", "val_dataset", "val_transforms", "optimizer", "loss".
 
