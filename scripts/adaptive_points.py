@@ -17,10 +17,11 @@ import time
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import numpy as np
-from exports import export_coarse
+from measuring.exports import export_coarse
+from measuring.reports import write_report
+from measuring.tables import SCORES, score_cells, scores_of
+from measuring.timing import quartiles
 from paddleseg.cvlibs import SegBuilder
-from reports import SCORES, score_cells, scores_of, write_report
-from timing import quartiles
 from tqdm import tqdm
 
 from paddle_pointrend.deploy.export import export_model

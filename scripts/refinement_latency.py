@@ -15,10 +15,10 @@ import tempfile
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import paddle
-from arguments import positive_int
-from exports import export_coarse
+from measuring.arguments import positive_int
+from measuring.exports import export_coarse
+from measuring.timing import alternate, quartiles
 from paddleseg.cvlibs import SegBuilder
-from timing import alternate, quartiles
 
 from paddle_pointrend.deploy.export import OUTPUTS, export_model
 from paddle_pointrend.deploy.runtimes import RUNTIMES, load_runtime

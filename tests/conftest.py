@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import paddle
 import pytest
+from tiny_export import TinyNetwork, write_export
 
 from paddle_pointrend.cli import main
+from paddle_pointrend.deploy.export import export_model
 from paddle_pointrend.points import subdivision
 from paddle_pointrend.points.selection import select_subdivision_points
 
@@ -120,6 +122,41 @@ def varied_weights(trained):
 def resumable(trained, tmp_path):
     """A copy of the training's folder."""
     return shutil.copytree(trained.save_dir, tmp_path / "output")
+
+
+@pytest.fixture(scope="session")
+def exported_once(tmp_path_factory):
+    """A function that exports each network once, for tests that only read it: -> (model, folder).
+
+    Its arguments: a function that makes the model, the format, options of that function and of export_model.
+    """
+    made = {}
+
+    def export(make, file_format, options=(), **export_options):
+        key = (make, file_format, repr(options), repr(export_options))
+        if key not in made:
+            paddle.seed(0)
+            model, folder = make(**dict(options)), tmp_path_factory.mktemp("export")
+            export_model(model, folder, format=file_format, **export_options)
+            made[key] = model, folder
+        return made[key]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def tiny_exports(tmp_path_factory):
+    """(a TinyNetwork, {(format, output): a folder that write_export wrote}), for tests that only read them."""
+    folder = tmp_path_factory.mktemp("exports")
+    paddle.seed(0)
+    networks = {"logits": TinyNetwork(), "label": TinyNetwork(labels=True)}
+    networks["label"].set_state_dict(networks["logits"].state_dict())
+    folders = {
+        (file_format, output): write_export(folder / file_format / output, network, file_format)
+        for file_format in ("onnx", "paddle")
+        for output, network in networks.items()
+    }
+    return networks["logits"], folders
 
 
 def write_tiny_dataset(root, *, num_classes=TINY_CLASSES, size=64, train=4, val=3, seed=0):
