@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
-import cv2
 import numpy as np
 
 from paddle_pointrend.deploy.preprocessing import Preprocess, Preprocessing
@@ -116,7 +115,7 @@ class Pipeline:
         if self.options.slides_over(*x.shape[1:3]):
             self._check_averages()
         labels = runtime(_channels_first(x))[:, None]
-        return undo_transforms(labels, trans_info, x.shape[1:3], cv2.INTER_NEAREST)[:, 0].astype(np.uint8)
+        return undo_transforms(labels, trans_info, x.shape[1:3], "nearest")[:, 0].astype(np.uint8)
 
     def _logits(self, runtime, images, batch_size):
         """float32 [N, K, H, W] of images [N, H, W, 3], whatever size the network takes and makes."""
