@@ -139,7 +139,7 @@ class Pipeline:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
         channels = self.preprocess.image_channels
-        if isinstance(images, np.ndarray) and images.ndim != (3 if channels == 1 else 4):
+        if isinstance(images, np.ndarray) and images.ndim != 4:
             return self._by_size([images], batch_size, predict)[0]
         if not isinstance(self.preprocess, Preprocessing):
             batch_size = 1  # of others it is not known whether they bring images of one size to one size

@@ -56,14 +56,14 @@ def test_reads_rgb_and_grey(tmp_path):
 
 
 def test_says_why_an_image_cannot_be_read(tmp_path):
-    Image.fromarray(np.random.randint(0, 256, (40, 40, 3)).astype(np.uint8)).save(tmp_path / "whole.png")
-    data = (tmp_path / "whole.png").read_bytes()
-    (tmp_path / "short.png").write_bytes(data[: len(data) // 2])
+    Image.fromarray(np.random.randint(0, 256, (40, 40, 3)).astype(np.uint8)).save(tmp_path / "whole.jpg")
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "short.jpg").write_bytes(data[: len(data) // 2])
     (tmp_path / "text.png").write_text("no image")
     for name, message in (
         ("none.png", "no such file"),
         ("text.png", "not an image"),
-        ("short.png", "truncated|broken"),
+        ("short.jpg", "truncated"),
     ):
         with pytest.raises(ImageError, match=message):
             read_image(tmp_path / name)
