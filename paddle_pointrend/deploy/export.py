@@ -6,6 +6,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import paddle
@@ -81,8 +82,8 @@ def export_model(
     )
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as draft:
-        draft = pathlib.Path(draft)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as draft_folder:
+        draft = pathlib.Path(draft_folder)
         execution = ONNX_GRAPH if format == "onnx" else None
         _trace(_Exported(model, output, output_size, execution), draft / "model", channels, format)
         if format == "onnx":
@@ -99,7 +100,7 @@ def compare_with_eager(
     sizes: Sequence[tuple[int, int, int]] = CHECKED_SIZES,
     *,
     output_size: tuple[int, int] | None = None,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Runs an exported network and the model it was made of on random images of several sizes.
 
     Args:
@@ -117,13 +118,14 @@ def compare_with_eager(
     run = load_runtime(runtime or fastest_runtime(folder), folder)
     layer = _Exported(model, "logits", output_size)
     layer.eval()
-    random, rows = np.random.RandomState(0), []
+    random = np.random.RandomState(0)
+    rows: list[dict[str, Any]] = []
     for batch, height, width in sizes:
         images = random.standard_normal([batch, image_channels(model), height, width]).astype("float32")
         with paddle.no_grad():
             expected = layer(paddle.to_tensor(images)).numpy()
         got = run(images)
-        row = {"size": [batch, height, width]}
+        row: dict[str, Any] = {"size": [batch, height, width]}
         labels = got if makes_labels else got.argmax(axis=1)
         row["different_labels"] = float((labels != expected.argmax(axis=1)).mean())
         if not makes_labels:

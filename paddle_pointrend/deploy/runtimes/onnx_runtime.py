@@ -24,7 +24,7 @@ class ONNXRuntime:
         import onnxruntime
 
         file = existing_file(folder, "model.onnx")
-        names = []  # of the input's dimensions
+        names: list[str | int] = []  # of the input's dimensions, or their sizes
 
         def compile_for(shape):
             options = onnxruntime.SessionOptions()

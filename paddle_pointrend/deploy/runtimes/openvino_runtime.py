@@ -29,8 +29,11 @@ class OpenVINORuntime:
 
     def __init__(self, folder: str | os.PathLike, *, num_threads: int, device: str = "cpu", precision: str = "fp32"):
         # On processors with bfloat16 units OpenVINO rounds to it unless told otherwise, which changes label maps.
-        options = {"INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
-        options["INFERENCE_NUM_THREADS"] = num_threads
+        options = {
+            "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": num_threads,
+        }
         file = existing_file(folder, "model.onnx")
         if precision == "bf16" and not has_bfloat16():
             raise RuntimeLoadError(

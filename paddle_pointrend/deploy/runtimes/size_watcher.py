@@ -22,7 +22,8 @@ class SizeWatcher:
     def __init__(self, compile_for: Callable[[tuple[int, ...] | None], Network]):
         self._compile_for = compile_for
         self._run = compile_for(None)
-        self._compiled = self._latest = None
+        self._compiled: tuple[int, ...] | None = None
+        self._latest: tuple[int, ...] | None = None
         self._count, self._patience = 0, 3
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
