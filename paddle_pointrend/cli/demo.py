@@ -17,8 +17,14 @@ from paddle_pointrend import scenes
 from paddle_pointrend.cli.common import make_save_dir, positive_int, random_seed, set_device
 from paddle_pointrend.cli.train import say_how_to_evaluate
 from paddle_pointrend.errors import UsageError
-from paddle_pointrend.evaluation.metrics import SegmentationMetrics, comparison_table
-from paddle_pointrend.evaluation.report import Sample, SubdivisionStep, comparison_figure, write_report
+from paddle_pointrend.evaluation import (
+    Sample,
+    SegmentationMetrics,
+    SubdivisionStep,
+    comparison_figure,
+    comparison_table,
+    write_report,
+)
 from paddle_pointrend.files import write_json, write_whole
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.configs import build, load_config

@@ -8,7 +8,7 @@ from paddleseg.utils import logger
 from paddle_pointrend.cli.common import add_common_arguments, non_negative_int, set_device
 from paddle_pointrend.cli.inference import add_inference_arguments, inference_options, inference_settings
 from paddle_pointrend.errors import UsageError
-from paddle_pointrend.evaluation.metrics import comparison_table
+from paddle_pointrend.evaluation import comparison_table
 from paddle_pointrend.files import check_writable, write_json
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.datasets import check_files

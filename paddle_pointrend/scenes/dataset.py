@@ -5,6 +5,8 @@ it at the size asked for: the label is exact at any size, the image has a camera
 """
 
 import json
+import os
+from collections.abc import Callable
 from numbers import Integral
 from pathlib import Path
 
@@ -28,8 +30,8 @@ def _check_whole(name, value, least):
     return int(value)
 
 
-def draw_scene(seed, height, width):
-    """Draw one street scene.
+def draw_scene(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws one street scene.
 
     The same seed gives the same bytes, whatever was drawn before. At another size with the same height :
     width it gives the same scene, finer or coarser; what is thinner than a third of a pixel is drawn so wide.
@@ -51,8 +53,8 @@ def draw_scene(seed, height, width):
     return photograph(light, sensor), label
 
 
-def photograph(light, rng):
-    """What a camera makes of an ideal picture: vignette, white balance, contrast, lens blur and sensor noise.
+def photograph(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Makes of an ideal picture what a camera does: vignette, white balance, contrast, lens blur, sensor noise.
 
     Args:
         light: float32 [H, W, 3], RGB, about 0-255.
@@ -72,8 +74,8 @@ def photograph(light, rng):
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def scene_seed(seed, split, index):
-    """Seed of scene `index` (below 2**32) of a data set: no two scenes of "train" and "val" share one."""
+def scene_seed(seed: int, split: str, index: int) -> int:
+    """Makes the seed of scene `index` (below 2**32) of a data set: no two scenes of "train" and "val" share one."""
     return (seed << 33) | (SPLITS.index(split) << 32) | index
 
 
@@ -85,7 +87,7 @@ def _png(image):
 
 
 def _claim(root, parameters):
-    """Note the parameters in root/scenes.json, or check that the folder was begun with the same ones."""
+    """Notes the parameters in root/scenes.json, or checks that the folder was begun with the same ones."""
     note = root / "scenes.json"
     if note.exists():
         found = json.loads(note.read_text(encoding="utf-8"))
@@ -104,8 +106,16 @@ def _claim(root, parameters):
     write_json(note, parameters)
 
 
-def write_dataset(root, num_train, num_val, height=256, width=512, seed=0, progress=None):
-    """Write scenes that `paddleseg.datasets.Cityscapes` and `Dataset` (with train.txt, val.txt) read.
+def write_dataset(
+    root: str | os.PathLike,
+    num_train: int,
+    num_val: int,
+    height: int = 256,
+    width: int = 512,
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> str | os.PathLike:
+    """Writes scenes that `paddleseg.datasets.Cityscapes` and `Dataset` (with train.txt, val.txt) read.
 
     Scenes that are already there are kept, so an interrupted call can be repeated.
 
