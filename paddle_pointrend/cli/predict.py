@@ -123,7 +123,7 @@ def predict_image(predictor: Predictor, path: str) -> np.ndarray:
     """
     image = read_image(path, predictor.image_channels)
     try:
-        labels = predictor.predict(image)
+        labels = np.asarray(predictor.predict(image))
     except OutputError as error:
         raise UsageError(one_line(error)) from error
     if labels.shape != image.shape[:2]:  # of a network that was exported with --output label and --output_size

@@ -67,12 +67,11 @@ class Pipeline:
             batch_size: windows that go through the network together.
         """
         options = self.options if self.options.window else InferenceOptions(window=DEFAULT_WINDOW)
-        window, stride = options.window[::-1], options.window_stride[::-1]
 
         def run(pixels):
             return _run(runtime, self.preprocess.normalize(pixels))
 
-        for _, x, logits in slide(run, read_rows, size, window, stride, batch_size=batch_size):
+        for _, x, logits in slide(run, read_rows, size, *options.layout(), batch_size=batch_size):
             if x == 0:
                 rows = np.empty((logits.shape[1], size[1]), np.uint8)
             end = x + logits.shape[2]

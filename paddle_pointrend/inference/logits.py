@@ -42,16 +42,13 @@ def predict_logits(
     """
     if not options.augments:
         return _predict_once(run, images, options, batch_size)
-    height, width = images.shape[1:3]
     flips = [(x, y) for x in {False, options.flip_horizontal} for y in {False, options.flip_vertical}]
-    total = None
-    for scale in options.scales:
-        scaled = _resize_images(images, [max(1, int(side * scale + 0.5)) for side in (height, width)])
-        for flip in flips:
-            logits = _predict_once(run, _flip(scaled, flip, rows=1), options, batch_size)
-            logits = resize_maps(_flip(logits, flip, rows=2), (height, width))
-            total = logits if total is None else np.add(total, logits, out=total)
-    return np.divide(total, len(options.scales) * len(flips), out=total)
+    passes = _predict_augmented(run, images, options, flips, batch_size)
+    total = next(passes)
+    for logits in passes:
+        total += logits
+    total /= len(options.scales) * len(flips)
+    return total
 
 
 def resize_maps(maps: np.ndarray, size: Sequence[int], mode: str = "bilinear") -> np.ndarray:
@@ -117,11 +114,20 @@ def check_class_count(num_classes: int) -> None:
         raise OutputError(f"the network has {num_classes} classes, label maps hold at most {MOST_CLASSES}")
 
 
+def _predict_augmented(run, images, options, flips, batch_size):
+    """Yields the logits at every scale and in every flip, as of the image as it is."""
+    size = images.shape[1:3]
+    for scale in options.scales:
+        scaled = _resize_images(images, [max(1, int(side * scale + 0.5)) for side in size])
+        for flip in flips:
+            logits = _predict_once(run, _flip(scaled, flip, rows=1), options, batch_size)
+            yield resize_maps(_flip(logits, flip, rows=2), size)
+
+
 def _predict_once(run, images, options, batch_size):
     if not options.slides_over(*images.shape[1:3]):
         return run(images)
-    window, stride = options.window[::-1], options.window_stride[::-1]
-    slid = [slide_whole(run, image, window, stride, batch_size=batch_size)[None] for image in images]
+    slid = [slide_whole(run, image, *options.layout(), batch_size=batch_size)[None] for image in images]
     return slid[0] if len(slid) == 1 else np.concatenate(slid)
 
 
