@@ -9,10 +9,12 @@ import cv2
 import numpy as np
 import paddle
 import pytest
-from tiny_export import TinyNetwork, write_export
+from paddleseg.cvlibs import Config, SegBuilder
+from tiny_export import MEAN, NUM_CLASSES, STD, TinyNetwork, write_export
 
 from paddle_pointrend.cli import main
 from paddle_pointrend.deploy.export import export_model
+from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.points import subdivision
 from paddle_pointrend.points.selection import select_subdivision_points
 
@@ -157,6 +159,26 @@ def tiny_exports(tmp_path_factory):
         for output, network in networks.items()
     }
     return networks["logits"], folders
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """A config, random weights of its model, images, and a TinyNetwork exported as "logits" and as "label"."""
+    folder = tmp_path_factory.mktemp("exported")
+    case = types.SimpleNamespace(folder=folder, root=write_tiny_dataset(folder / "data"))
+    case.config = write_config(folder / "config.yml", case.root, "PointRendSeg", num_classes=NUM_CLASSES)
+    paddle.seed(0)
+    case.network, labels = TinyNetwork(), TinyNetwork(labels=True)
+    labels.set_state_dict(case.network.state_dict())
+    case.logits = write_export(folder / "logits", case.network, "paddle")
+    case.label = write_export(folder / "label", labels, "paddle")
+    case.predictor = Predictor.from_model(case.network, mean=MEAN, std=STD)
+    with paddle.utils.unique_name.guard():
+        case.model = SegBuilder(Config(str(case.config))).model
+    case.model.eval()
+    case.weights = folder / "model.pdparams"
+    paddle.save(case.model.state_dict(), str(case.weights))
+    return case
 
 
 def write_tiny_dataset(root, *, num_classes=TINY_CLASSES, size=64, train=4, val=3, seed=0):

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from paddleseg.utils import logger
 from tqdm import tqdm
@@ -23,7 +22,7 @@ from paddle_pointrend.deploy.rasters import RasterError, open_raster
 from paddle_pointrend.deploy.runtimes import PRECISIONS, RUNTIMES
 from paddle_pointrend.deploy.trained_weights import MANY_IMAGES
 from paddle_pointrend.errors import UsageError, one_line
-from paddle_pointrend.inference import OutputError
+from paddle_pointrend.inference import OutputError, resize_maps
 from paddle_pointrend.paddleseg.configs import load_config
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 
@@ -124,9 +123,9 @@ def predict_image(predictor: Predictor, path: str) -> np.ndarray:
     """
     image = read_image(path, predictor.image_channels)
     try:
-        labels = predictor.predict(image)
+        labels = np.asarray(predictor.predict(image))
     except OutputError as error:
         raise UsageError(one_line(error)) from error
     if labels.shape != image.shape[:2]:  # of a network that was exported with --output label and --output_size
-        labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        labels = resize_maps(labels[None, None], image.shape[:2], "nearest")[0, 0]
     return labels

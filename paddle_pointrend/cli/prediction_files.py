@@ -21,7 +21,7 @@ from paddle_pointrend.inference import OutputError
 
 def check_output_names(images: Iterable[str], root: str | None) -> None:
     """Raises UsageError if one image's prediction would be written over another's."""
-    taken = {}
+    taken: dict[pathlib.Path, str] = {}
     for image in images:
         name = _output_name(image, root).with_suffix(".png")
         other = taken.setdefault(name, image)

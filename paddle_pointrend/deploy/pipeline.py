@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
-import cv2
 import numpy as np
 
 from paddle_pointrend.deploy.preprocessing import Preprocess, Preprocessing
@@ -68,12 +67,11 @@ class Pipeline:
             batch_size: windows that go through the network together.
         """
         options = self.options if self.options.window else InferenceOptions(window=DEFAULT_WINDOW)
-        window, stride = options.window[::-1], options.window_stride[::-1]
 
         def run(pixels):
             return _run(runtime, self.preprocess.normalize(pixels))
 
-        for _, x, logits in slide(run, read_rows, size, window, stride, batch_size=batch_size):
+        for _, x, logits in slide(run, read_rows, size, *options.layout(), batch_size=batch_size):
             if x == 0:
                 rows = np.empty((logits.shape[1], size[1]), np.uint8)
             end = x + logits.shape[2]
@@ -116,7 +114,7 @@ class Pipeline:
         if self.options.slides_over(*x.shape[1:3]):
             self._check_averages()
         labels = runtime(_channels_first(x))[:, None]
-        return undo_transforms(labels, trans_info, x.shape[1:3], cv2.INTER_NEAREST)[:, 0].astype(np.uint8)
+        return undo_transforms(labels, trans_info, x.shape[1:3], "nearest")[:, 0].astype(np.uint8)
 
     def _logits(self, runtime, images, batch_size):
         """float32 [N, K, H, W] of images [N, H, W, 3], whatever size the network takes and makes."""
@@ -140,7 +138,7 @@ class Pipeline:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
         channels = self.preprocess.image_channels
-        if isinstance(images, np.ndarray) and images.ndim != (3 if channels == 1 else 4):
+        if isinstance(images, np.ndarray) and images.ndim != 4:
             return self._by_size([images], batch_size, predict)[0]
         if not isinstance(self.preprocess, Preprocessing):
             batch_size = 1  # of others it is not known whether they bring images of one size to one size

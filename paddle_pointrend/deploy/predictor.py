@@ -162,10 +162,10 @@ class Predictor:
             paddle.set_device(device)
         config = as_config(config, opts)
         data = describe_data(config.dic)
-        preprocess = val_preprocessing(config)
+        preprocess: Preprocess = val_preprocessing(config)
         if preprocess.image_channels == 3 and only_normalizes(data["transforms"]):
             preprocess = Preprocessing(**normalization(data["transforms"]))
-        predictor, folder = cls.__new__(cls), None
+        predictor, folder = cls.__new__(cls), ""
         if runtime != EagerRuntime.name:
             folder = tempfile.mkdtemp(prefix="paddle-pointrend-")  # runtimes read it again for images of another size
             weakref.finalize(predictor, shutil.rmtree, folder, ignore_errors=True)
@@ -245,7 +245,7 @@ class Predictor:
                 classes or was exported for one output size.
         """
         self.check_predicts_in_parts()
-        palette = self.palette if palette is None else palette
+        palette = np.asarray(self.palette if palette is None else palette)
         with open_raster(source) as picture:
             size = picture.height, picture.width
             with (

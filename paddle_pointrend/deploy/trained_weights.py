@@ -55,7 +55,7 @@ def runtime_of_layer(
     num_threads: int | None = None,
     device: str | None = None,
     precision: str = "fp32",
-) -> Runtime:
+) -> Runtime | EagerRuntime:
     """Loads a layer into a runtime; for all but "paddle" it is exported first.
 
     Args:
@@ -72,13 +72,14 @@ def runtime_of_layer(
     chosen = name or choose_runtime(precision)
     check_precision(chosen, precision)
     check_installed(chosen)
-    if chosen == EagerRuntime.name:
+    file_format = RUNTIMES[chosen].format
+    if file_format is None:
         return EagerRuntime(layer)
     from paddle_pointrend.deploy.export import export_model
 
     _log.info(f"Exporting the model for {chosen}; runtime paddle runs it as it is")
     try:
-        export_model(layer, folder, format=RUNTIMES[chosen].format, transforms=transforms)
+        export_model(layer, folder, format=file_format, transforms=transforms)
     except ExportError as error:
         if name or precision != "fp32":
             raise

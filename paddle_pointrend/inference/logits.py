@@ -42,46 +42,49 @@ def predict_logits(
     """
     if not options.augments:
         return _predict_once(run, images, options, batch_size)
-    height, width = images.shape[1:3]
     flips = [(x, y) for x in {False, options.flip_horizontal} for y in {False, options.flip_vertical}]
-    total = None
-    for scale in options.scales:
-        scaled = _resize_images(images, [max(1, int(side * scale + 0.5)) for side in (height, width)])
-        for flip in flips:
-            logits = _predict_once(run, _flip(scaled, flip, rows=1), options, batch_size)
-            logits = resize_maps(_flip(logits, flip, rows=2), (height, width))
-            total = logits if total is None else np.add(total, logits, out=total)
-    return np.divide(total, len(options.scales) * len(flips), out=total)
+    passes = _predict_augmented(run, images, options, flips, batch_size)
+    total = next(passes)
+    for logits in passes:
+        total += logits
+    total /= len(options.scales) * len(flips)
+    return total
 
 
-def resize_maps(maps: np.ndarray, size: Sequence[int], interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
-    """Resizes maps [N, K, h, w] to (height, width), bilinearly between pixel centres; the same maps if they have it."""
+def resize_maps(maps: np.ndarray, size: Sequence[int], mode: str = "bilinear") -> np.ndarray:
+    """Resizes maps [N, K, h, w] to (height, width) as Paddle's interpolate does; the same maps if they have that size.
+
+    mode "bilinear" goes between pixel centres, "nearest" is for labels.
+    """
     if maps.shape[2:] == tuple(size):
         return maps
+    if mode == "nearest":
+        rows, columns = (_nearest(before, after) for before, after in zip(maps.shape[2:], size))
+        return maps[:, :, rows[:, None], columns]
     resized = np.empty((*maps.shape[:2], *size), maps.dtype)
     for source, target in zip(maps.reshape(-1, *maps.shape[2:]), resized.reshape(-1, *size)):
-        cv2.resize(source, (size[1], size[0]), dst=target, interpolation=interpolation)
+        cv2.resize(source, (size[1], size[0]), dst=target)
     return resized
 
 
 def undo_transforms(
-    maps: np.ndarray, trans_info: Sequence, input_size: Sequence[int], interpolation: int = cv2.INTER_LINEAR
+    maps: np.ndarray, trans_info: Sequence, input_size: Sequence[int], mode: str = "bilinear"
 ) -> np.ndarray:
     """Brings maps [N, K, h, w] back to the size that images had before their transforms.
 
     Args:
-        maps: logits or, with cv2.INTER_NEAREST, labels; of the network's input, at its size or another.
+        maps: logits or, with mode "nearest", labels; of the network's input, at its size or another.
         trans_info: what PaddleSeg's transforms noted: ("resize" or "padding", (height, width) before it) in their
             order, or a DataLoader's batch of one of them.
         input_size: (height, width) of the network's input.
-        interpolation: OpenCV's.
+        mode: as of `resize_maps`.
     """
     for kind, size in reversed(trans_info):
         kind, size = kind if isinstance(kind, str) else kind[0], tuple(int(side) for side in size)
         if kind == "resize":
-            maps = resize_maps(maps, size, interpolation)
+            maps = resize_maps(maps, size, mode)
         elif kind == "padding":
-            maps = resize_maps(maps, input_size, interpolation)[:, :, : size[0], : size[1]]
+            maps = resize_maps(maps, input_size, mode)[:, :, : size[0], : size[1]]
         else:
             raise ValueError(f"a transform noted {kind!r} in trans_info, expected 'resize' or 'padding'")
         input_size = size
@@ -111,11 +114,20 @@ def check_class_count(num_classes: int) -> None:
         raise OutputError(f"the network has {num_classes} classes, label maps hold at most {MOST_CLASSES}")
 
 
+def _predict_augmented(run, images, options, flips, batch_size):
+    """Yields the logits at every scale and in every flip, as of the image as it is."""
+    size = images.shape[1:3]
+    for scale in options.scales:
+        scaled = _resize_images(images, [max(1, int(side * scale + 0.5)) for side in size])
+        for flip in flips:
+            logits = _predict_once(run, _flip(scaled, flip, rows=1), options, batch_size)
+            yield resize_maps(_flip(logits, flip, rows=2), size)
+
+
 def _predict_once(run, images, options, batch_size):
     if not options.slides_over(*images.shape[1:3]):
         return run(images)
-    window, stride = options.window[::-1], options.window_stride[::-1]
-    slid = [slide_whole(run, image, window, stride, batch_size=batch_size)[None] for image in images]
+    slid = [slide_whole(run, image, *options.layout(), batch_size=batch_size)[None] for image in images]
     return slid[0] if len(slid) == 1 else np.concatenate(slid)
 
 
@@ -124,6 +136,11 @@ def _resize_images(images, size):
         return images
     resized = [cv2.resize(image, (size[1], size[0])) for image in images]
     return np.stack(resized).reshape(len(images), *size, images.shape[3])  # OpenCV drops an axis of one channel
+
+
+def _nearest(before, after):
+    """Where a side of `after` pixels reads one of `before`, in Paddle's precision: labels at edges depend on it."""
+    return np.minimum((np.arange(after, dtype=np.float32) * np.float32(before / after)).astype(int), before - 1)
 
 
 def _flip(maps, flip, rows):

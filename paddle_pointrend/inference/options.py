@@ -52,6 +52,12 @@ class InferenceOptions:
         """Whether an image of this size goes through a sliding window."""
         return self.window is not None and (width > self.window[0] or height > self.window[1])
 
+    def layout(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Returns window and stride as (height, width), which `slide` takes. ValueError without a window."""
+        if self.window is None or self.window_stride is None:
+            raise ValueError("there is no window")
+        return self.window[::-1], self.window_stride[::-1]
+
 
 ONE_PASS = InferenceOptions()  # over the whole image
 

@@ -1,8 +1,12 @@
-"""Prediction in a sliding window, of images that do not fit in memory too. NumPy alone.
+"""Predicts in a sliding window, images that do not fit in memory too. NumPy alone.
 
 H, W: the image's height and width; h, w: a window's; K: classes.
 Windows lie as PaddleSeg's paddleseg.core.infer.slide_inference lays them, and logits are averaged where they overlap.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,8 +15,8 @@ class OutputError(ValueError):
     """A network's output that is no prediction of its input's pixels."""
 
 
-def window_starts(size, window, stride):
-    """Where windows begin along one side: every stride, the last one shifted back inside.
+def window_starts(size: int, window: int, stride: int) -> list[int]:
+    """Lists where windows begin along one side: every stride, the last one shifted back inside.
 
     Args:
         size: the image's side.
@@ -20,7 +24,7 @@ def window_starts(size, window, stride):
         stride: at most window.
 
     Returns:
-        list of ints, strictly rising from 0.
+        Strictly rising from 0.
     """
     if not 1 <= stride <= window:
         raise ValueError(f"the stride is {stride}, expected 1 to the window's {window}: a larger one leaves gaps")
@@ -28,7 +32,15 @@ def window_starts(size, window, stride):
     return [max(min(i * stride + window, size) - window, 0) for i in range(count)]
 
 
-def slide(predict, read_rows, size, window, stride, *, batch_size=1):
+def slide(
+    predict: Callable[[np.ndarray], np.ndarray],
+    read_rows: Callable[[int, int], np.ndarray],
+    size: Sequence[int],
+    window: Sequence[int],
+    stride: Sequence[int],
+    *,
+    batch_size: int = 1,
+) -> Iterator[tuple[int, int, np.ndarray]]:
     """Predicts an image of any size in windows; what is finished is handed out at once.
 
     Beyond one row of windows of the image, memory holds the logits of one batch of windows, and sums of logits only
@@ -64,12 +76,19 @@ def slide(predict, read_rows, size, window, stride, *, batch_size=1):
             yield top, x, sums[:, :finished] / (windows_above[top:row_end, None] * windows_beside[columns])
 
 
-def slide_whole(predict, image, window, stride, *, batch_size=1):
-    """The logits [K, H, W] of an image [H, W, C] in memory; arguments as of `slide`."""
-    logits = None
+def slide_whole(
+    predict: Callable[[np.ndarray], np.ndarray],
+    image: np.ndarray,
+    window: Sequence[int],
+    stride: Sequence[int],
+    *,
+    batch_size: int = 1,
+) -> np.ndarray:
+    """Predicts the logits [K, H, W] of an image [H, W, C] in memory; arguments as of `slide`."""
+    logits = np.empty((0, *image.shape[:2]), np.float32)
     blocks = slide(predict, lambda y1, y2: image[y1:y2], image.shape[:2], window, stride, batch_size=batch_size)
     for y, x, block in blocks:
-        if logits is None:
+        if not len(logits):
             logits = np.empty((len(block), *image.shape[:2]), np.float32)
         logits[:, y : y + block.shape[1], x : x + block.shape[2]] = block
     return logits

@@ -10,6 +10,7 @@ import paddle
 from paddle import nn
 from paddleseg.core import infer
 from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.datasets import Dataset
 from tqdm import tqdm
 
 from paddle_pointrend.errors import UsageError
@@ -59,7 +60,7 @@ def evaluate(
 
 def evaluate_predictions(
     model: nn.Layer,
-    dataset: paddle.io.Dataset,
+    dataset: Dataset,
     options: InferenceOptions = ONE_PASS,
     *,
     num_workers: int = 0,
