@@ -2,12 +2,15 @@
 
 import pathlib
 import random
+import shutil
+import types
 
 import cv2
 import numpy as np
 import paddle
 import pytest
 
+from paddle_pointrend.cli import main
 from paddle_pointrend.models import pointrend
 from paddle_pointrend.points.operations import select_uncertain_points
 
@@ -86,6 +89,37 @@ def pointrend_config(tmp_path, tiny_dataset):
 def semantic_fpn_config(tmp_path, tiny_dataset):
     """The path of a YAML config of a tiny SemanticFPN on tiny_dataset."""
     return write_config(tmp_path / "semantic_fpn.yml", tiny_dataset, "SemanticFPN")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A dataset, two configs and a PointRendSeg trained for 4 iterations with checkpoints at 2 and 4."""
+    folder = tmp_path_factory.mktemp("trained")
+    root = write_tiny_dataset(folder / "data")
+    case = types.SimpleNamespace(folder=folder, root=root, save_dir=folder / "output")
+    case.config = write_config(folder / "pointrend.yml", root, "PointRendSeg")
+    case.plain_config = write_config(folder / "semantic_fpn.yml", root, "SemanticFPN")
+    case.weights = case.save_dir / "iter_4" / "model.pdparams"
+    arguments = ["--iters", "4", "--save_interval", "2", "--seed", "1"]
+    assert main(["train", "--config", str(case.config), "--save_dir", str(case.save_dir), *arguments]) == 0
+    return case
+
+
+@pytest.fixture(scope="session")
+def varied_weights(trained):
+    """Weights whose coarse and refined predictions use all classes and differ, as those of 4 steps do not."""
+    state = paddle.load(str(trained.weights))
+    paddle.seed(3)
+    for name in ("segmentor.head.classifier.weight", "point_head.predictor.weight"):
+        state[name] = paddle.randn(state[name].shape)
+    paddle.save(state, str(trained.folder / "varied.pdparams"))
+    return trained.folder / "varied.pdparams"
+
+
+@pytest.fixture
+def resumable(trained, tmp_path):
+    """A copy of the training's folder."""
+    return shutil.copytree(trained.save_dir, tmp_path / "output")
 
 
 def write_tiny_dataset(root, *, num_classes=TINY_CLASSES, size=64, train=4, val=3, seed=0):

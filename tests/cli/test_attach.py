@@ -9,11 +9,11 @@ import types
 import paddle
 import pytest
 import yaml
+from command_line import error_line, run
 from conftest import TINY_CLASSES, write_config, write_tiny_dataset
 from paddle import nn
 from paddleseg.cvlibs import Config, SegBuilder, manager
 from paddleseg.utils import utils
-from test_cli import error_line, run
 
 HOSTS = {
     "DeepLabV3P": {
