@@ -16,6 +16,7 @@ from paddle_pointrend.paddleseg import checkpoints, profiler
 from paddle_pointrend.paddleseg.configs import build, path_of
 from paddle_pointrend.paddleseg.datasets import StopOnError, check_files, check_samples
 from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.saving import safe_saving, set_earlier_run_aside
 
 
 def train_model(
@@ -61,19 +62,25 @@ def train_model(
             logger.info(f"{checkpoint} has all of the {config.iters} iterations: nothing to train")
             return checkpoint
         _prepare_profiler(parsed_options, config.iters, checkpoint)
+        if checkpoint is None and rank_and_size()[0] == 0:
+            set_earlier_run_aside(save_dir)
+        saving = safe_saving(
+            save_dir, resumes=checkpoint is not None, use_ema=bool(trainer_options.get("use_ema", False))
+        )
         try:
-            core.train(
-                **parts,
-                save_dir=str(save_dir),
-                iters=config.iters,
-                batch_size=config.batch_size,
-                resume_model=None if checkpoint is None else str(checkpoint),
-                num_workers=num_workers,
-                test_config=config.test_config,
-                profiler_options=profiler_options,
-                to_static_training=to_static_training or config.to_static_training,
-                **trainer_options,
-            )
+            with saving:
+                core.train(
+                    **parts,
+                    save_dir=str(save_dir),
+                    iters=config.iters,
+                    batch_size=config.batch_size,
+                    resume_model=None if checkpoint is None else str(checkpoint),
+                    num_workers=num_workers,
+                    test_config=config.test_config,
+                    profiler_options=profiler_options,
+                    to_static_training=to_static_training or config.to_static_training,
+                    **trainer_options,
+                )
         except (RuntimeError, ValueError) as error:
             if not any(known in str(error) for known in ("length of logits_list", "size_divisor is")):
                 raise

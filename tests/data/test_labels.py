@@ -9,7 +9,8 @@ IDS = np.arange(12, dtype=np.uint8).reshape(3, 4) % 3
 
 
 @pytest.mark.parametrize(
-    ("suffix", "dtype"), [(".png", "uint8"), (".png", "uint16"), (".tif", "uint8"), (".tif", "uint16"), (".tif", "int32")]
+    ("suffix", "dtype"),
+    [(".png", "uint8"), (".png", "uint16"), (".tif", "uint8"), (".tif", "uint16"), (".tif", "int32")],
 )
 def test_every_integer_depth_gives_the_same_map(tmp_path, dtype, suffix):
     path = tmp_path / f"label{suffix}"

@@ -41,7 +41,10 @@ def test_a_list_of_images_alone(tmp_path):
         (b"a.png b.png\n\na.png\n", r"train.txt, line 3: 1 column, expected two, an image and its label$"),
         (b"a.png b.png c.png\n", r"line 1: 3 columns"),
         (b"a.png,b.png\n", r"line 1: 1 column, .* with commas between them set separator: ','"),
-        ("a.png b.png\n街道图像.png b.png\n".encode("gbk"), r"line 2: not UTF-8 \(GBK, perhaps\); save the list as UTF-8"),
+        (
+            "a.png b.png\n街道图像.png b.png\n".encode("gbk"),
+            r"line 2: not UTF-8 \(GBK, perhaps\); save the list as UTF-8",
+        ),
     ],
 )
 def test_mistakes_are_named_with_their_line(tmp_path, content, message):
