@@ -32,7 +32,7 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.mode not in _INTEGER_MODES:
-                raise UsageError(f"{path}: {_describe(image.mode)}")
+                raise UsageError(f"{path} {_describe(image.mode)}")
             values = np.asarray(ImageOps.exif_transpose(image))
     except UsageError:
         raise

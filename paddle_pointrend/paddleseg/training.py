@@ -139,7 +139,7 @@ def _build_parts(config, *, do_eval, seed, num_workers, repeats):
         utils.set_seed(seed + rank)
     return {
         "model": model,
-        "train_dataset": StopOnError(train_dataset, num_workers),
+        "train_dataset": StopOnError(train_dataset, num_workers, config.batch_size),
         "val_dataset": val_dataset and StopOnError(val_dataset, num_workers),
         "optimizer": optimizer,
         "losses": losses,

@@ -55,7 +55,7 @@ def test_the_first_frame_counts_and_an_orientation_is_obeyed(tmp_path):
 )
 def test_what_are_no_class_ids_is_named(tmp_path, array, name, message):
     Image.fromarray(array).save(tmp_path / name)
-    with pytest.raises(UsageError, match=rf"{name}: .*{message}"):
+    with pytest.raises(UsageError, match=rf"{name} .*{message}"):
         read_label(tmp_path / name)
 
 
