@@ -1,5 +1,6 @@
 """paddle-pointrend attach: the config that puts PointRend on a trained model, which stays as it is."""
 
+import argparse
 import os
 import pathlib
 import shlex
@@ -23,7 +24,7 @@ Expected time: not measured. Expected score: not measured.
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     add = parser.add_argument
     add("output", metavar="OUT.yml", help="where to write the new config")
@@ -40,7 +41,7 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Writes the config, after its model was built and run; returns the exit code."""
     load_config(args.config)  # a mistake in it is named before one in OUT
     if not args.output.endswith((".yml", ".yaml")):

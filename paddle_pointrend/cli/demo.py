@@ -1,5 +1,6 @@
 """paddle-pointrend demo: draws scenes, trains on them, compares coarse with refined, writes a report."""
 
+import argparse
 import platform
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics, comparison_table
 from paddle_pointrend.evaluation.report import Sample, SubdivisionStep, comparison_figure, write_report
 from paddle_pointrend.files import write_json, write_whole
+from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.models import load_model
 from paddle_pointrend.paddleseg.training import train_model
@@ -34,7 +36,7 @@ CURVES = {
 }
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments; the defaults are sized for some minutes on two cores."""
     parser.add_argument("--save_dir", default="output/demo", help="folder to write, default: output/demo")
     parser.add_argument("--iters", type=positive_int, help="training iterations, instead of the config's")
@@ -46,7 +48,7 @@ def add_arguments(parser):
     parser.add_argument("--device", choices=["cpu", "gpu"], help="default: gpu where Paddle finds one, else cpu")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Runs the demo; returns the exit code."""
     start = time.time()
     save_dir = Path(args.save_dir)
@@ -78,7 +80,7 @@ def run(args):
     return 0
 
 
-def draw_scenes(folder, num_train, num_val):
+def draw_scenes(folder: Path, num_train: int, num_val: int) -> None:
     """Draws the scenes that are not there yet, with a progress bar."""
     with tqdm(total=num_train + num_val, desc=f"drawing scenes into {folder}", unit="scene") as bar:
         try:
@@ -87,8 +89,10 @@ def draw_scenes(folder, num_train, num_val):
             raise UsageError(str(error)) from error
 
 
-def write_results(save_dir, model, dataset, summaries, metadata):
-    """report.html and difference.png, the picture of one sample."""
+def write_results(
+    save_dir: Path, model: PointRendSeg, dataset: paddle.io.Dataset, summaries: dict, metadata: dict[str, str]
+) -> None:
+    """Writes report.html and difference.png, the picture of one sample."""
     samples = [trace_sample(model, dataset, i) for i in range(min(SAMPLES_SHOWN, len(dataset)))]
     write_report(
         save_dir / "report.html",
@@ -107,8 +111,8 @@ def write_results(save_dir, model, dataset, summaries, metadata):
         logger.info(f"Wrote {save_dir / name}")
 
 
-def boundary_gain(sample):
-    """Boundary IoU of the refined prediction of one image minus that of the coarse one."""
+def boundary_gain(sample: Sample) -> float:
+    """Computes the boundary IoU of the refined prediction of one image minus that of the coarse one."""
     values = []
     for prediction in (sample.coarse, sample.refined):
         metrics = SegmentationMetrics(len(scenes.CLASSES))
@@ -134,8 +138,8 @@ def trace_sample(model, dataset, index):
     )
 
 
-def read_curves(log_dir):
-    """The training's curves from the newest VisualDL file in log_dir: a name to (iterations, values)."""
+def read_curves(log_dir: Path) -> dict[str, tuple[list[int], list[float]]]:
+    """Reads the training's curves from the newest VisualDL file in log_dir: a name to (iterations, values)."""
     newest = max(log_dir.glob("vdlrecords.*"), key=lambda path: path.stat().st_mtime)
     reader = LogReader(file_path=str(newest))
     points = {name: reader.get_data("scalar", tag) for tag, name in CURVES.items()}

@@ -1,5 +1,7 @@
 """paddle-pointrend export: trained weights to a file for Paddle Inference, ONNX Runtime or OpenVINO."""
 
+import argparse
+
 from paddleseg.utils import logger
 
 from paddle_pointrend import scenes
@@ -14,7 +16,7 @@ from paddle_pointrend.paddleseg.models import load_model
 MOST_DIFFERENT_LABELS = 1e-3
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments, named as in PaddleSeg's tools/export.py."""
     add_config_arguments(parser)
     parser.add_argument("--model_path", help="the trained weights, a .pdparams file or the folder that holds it")
@@ -40,7 +42,7 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Exports and compares; returns the exit code, 1 if the exported network computes something else."""
     set_device("cpu")
     config = load_config(args.config, opts=args.opts)

@@ -1,5 +1,7 @@
 """paddle-pointrend train: PaddleSeg's trainer, with its flags."""
 
+import argparse
+import os
 import pathlib
 import shlex
 
@@ -36,7 +38,7 @@ TRAINING_OPTIONS = (
 )
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments, named as in PaddleSeg's tools/train.py."""
     add_common_arguments(parser)
     add = parser.add_argument
@@ -82,7 +84,7 @@ def add_arguments(parser):
     add("--to_static_training", action="store_true", help="train the model as a static graph")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Trains; returns the exit code."""
     parse_profiler_options(args.profiler_options)  # a mistake in them is found before anything is made
     set_device(args.device)
@@ -101,7 +103,7 @@ def run(args):
     return 0
 
 
-def say_how_to_evaluate(config, folder, opts=None):
+def say_how_to_evaluate(config: str | os.PathLike, folder: str | os.PathLike, opts: list[str] | None = None) -> None:
     """Logs where the weights are, and the command that evaluates them."""
     weights = pathlib.Path(folder) / WEIGHTS
     command = ["paddle-pointrend", "val", "--config", str(config), "--model_path", str(weights)]

@@ -1,6 +1,6 @@
 """All that knows PaddleSeg: fixes for Paddle 3, registration, configs, trained models, training, datasets, checkpoints.
 
-Imports models/, losses, data/, evaluation/ and convert/. Only this folder and cli/ import paddleseg.
+Imports models/, data/ and evaluation/. Only this folder and cli/ import paddleseg.
 """
 
 from paddle_pointrend.paddleseg.configs import build, load_config

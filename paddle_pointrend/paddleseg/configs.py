@@ -49,11 +49,6 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] | None = (), **over
     return config
 
 
-def path_of(config: Config) -> str:
-    """The path that `load_config` read a Config from, for messages."""
-    return getattr(config, "path", "given")
-
-
 def files_of(path: str | os.PathLike) -> list[str]:
     """Lists a YAML config, which `load_config` has read, and all files that it inherits."""
     bases = yaml.load(pathlib.Path(path).read_text(encoding="utf-8"), yaml.FullLoader).get("_base_", [])
@@ -87,6 +82,11 @@ def build(builder: SegBuilder, path: str | os.PathLike, part: str) -> Any:
         if isinstance(error.__context__, (NameError, ArithmeticError, ImportError)):
             raise  # PaddleSeg wraps whatever a constructor raises, a fault of the program too
         raise UsageError(f"--config {path}: {part}: {_reason(error)}") from error
+
+
+def path_of(config: Config) -> str:
+    """The path that `load_config` read a Config from, for messages."""
+    return getattr(config, "path", "given")
 
 
 def drop_pretrained(model_config: Any) -> None:
