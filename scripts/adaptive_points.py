@@ -17,14 +17,15 @@ import time
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import numpy as np
-from exports import export_coarse
+from measuring.exports import export_coarse
+from measuring.reports import write_report
+from measuring.tables import SCORES, score_cells, scores_of
+from measuring.timing import quartiles
 from paddleseg.cvlibs import SegBuilder
-from reports import SCORES, score_cells, scores_of, write_report
-from timing import quartiles
 from tqdm import tqdm
 
 from paddle_pointrend.deploy.export import export_model
-from paddle_pointrend.deploy.runtimes import FORMATS, load_runtime
+from paddle_pointrend.deploy.runtimes import RUNTIMES, load_runtime
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.files import write_whole
 from paddle_pointrend.paddleseg import build, load_config, load_model
@@ -100,7 +101,9 @@ def main(argv=None):
     parser.add_argument("--model_path", required=True)
     parser.add_argument("--opts", nargs="+")
     parser.add_argument("--thresholds", type=float, nargs="+", default=THRESHOLDS)
-    parser.add_argument("--runtime", choices=FORMATS, default="onnxruntime")
+    parser.add_argument(
+        "--runtime", choices=[name for name in RUNTIMES if RUNTIMES[name].format], default="onnxruntime"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--save_dir", type=pathlib.Path, default=pathlib.Path("output/adaptive_points"))
     args = parser.parse_args(argv)
@@ -109,7 +112,7 @@ def main(argv=None):
     model = load_model(config, args.model_path)
     dataset = build(SegBuilder(config), args.config, "val_dataset")
     with tempfile.TemporaryDirectory() as folder:
-        folders = export_variants(model, args.thresholds, pathlib.Path(folder), FORMATS[args.runtime])
+        folders = export_variants(model, args.thresholds, pathlib.Path(folder), RUNTIMES[args.runtime].format)
         runtimes = {name: load_runtime(args.runtime, path, num_threads=args.threads) for name, path in folders.items()}
         metrics, seconds = measure(runtimes, dataset, dataset.num_classes)
     records = []

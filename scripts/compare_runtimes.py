@@ -16,10 +16,11 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 
 import numpy as np
 import paddle
-from benchmark_networks import REDUCED, RUNTIMES, load_entry
-from exports import export_coarse
+from benchmarking.networks import REDUCED, RUNTIMES, load_entry
+from measuring.exports import export_coarse
+from measuring.reports import write_report
+from measuring.tables import score_cells, scores_of
 from paddleseg.cvlibs import SegBuilder
-from reports import score_cells, scores_of, write_report
 from tqdm import tqdm
 
 from paddle_pointrend.deploy.export import export_model

@@ -15,13 +15,13 @@ import tempfile
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import paddle
-from arguments import positive_int
-from exports import export_coarse
+from measuring.arguments import positive_int
+from measuring.exports import export_coarse
+from measuring.timing import alternate, quartiles
 from paddleseg.cvlibs import SegBuilder
-from timing import alternate, quartiles
 
 from paddle_pointrend.deploy.export import OUTPUTS, export_model
-from paddle_pointrend.deploy.runtimes import FORMATS, RUNTIMES, load_runtime
+from paddle_pointrend.deploy.runtimes import RUNTIMES, load_runtime
 from paddle_pointrend.paddleseg import build, load_config, load_model
 from paddle_pointrend.paddleseg.configs import drop_pretrained
 
@@ -47,7 +47,7 @@ def eager(model, output):
 
 def exported(model, output, runtime, folder):
     """As `eager`, of images in memory."""
-    options = {"format": FORMATS[runtime], "output": output}
+    options = {"format": RUNTIMES[runtime].format, "output": output}
     export_coarse(model, folder / "coarse", **options)
     export_model(model, folder / "refined", **options)
     return [load_runtime(runtime, folder / name, num_threads=os.cpu_count()) for name in ("coarse", "refined")]

@@ -14,8 +14,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import paddle
+from measuring.timing import alternate, quartiles
 from paddleseg.cvlibs import SegBuilder
-from timing import alternate, quartiles
 
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config

@@ -4,10 +4,10 @@ import argparse
 
 from paddleseg.utils import logger
 
-from paddle_pointrend import scenes
 from paddle_pointrend.cli.common import add_config_arguments, make_save_dir, positive_int, set_device
+from paddle_pointrend.deploy.deploy_file import FORMATS
+from paddle_pointrend.deploy.description import describe_data
 from paddle_pointrend.deploy.export import OUTPUTS, ExportError, compare_with_eager, export_model
-from paddle_pointrend.deploy.runtimes import FORMATS
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.paddleseg.configs import load_config
 from paddle_pointrend.paddleseg.models import load_model
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save_dir", default="output/export", help="default: output/export")
     parser.add_argument(
         "--format",
-        choices=sorted(set(FORMATS.values())),
+        choices=sorted(FORMATS),
         default="paddle",
         help="paddle for Paddle Inference, onnx for ONNX Runtime, OpenVINO and others; default: paddle",
     )
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     size = args.output_size and args.output_size[::-1]
     options = {"format": args.format, "output": args.output, "output_size": size}
     try:
-        export_model(model, args.save_dir, **options, **describe(config.dic))
+        export_model(model, args.save_dir, **options, **describe_data(config.dic))
     except ExportError as error:
         raise UsageError(str(error)) from error
     files = "model.onnx" if args.format == "onnx" else "model.json, model.pdiparams"
@@ -70,15 +70,6 @@ def run(args: argparse.Namespace) -> int:
         f"To use it: paddle-pointrend predict --config {args.config} --model_path {args.save_dir} --image_path ..."
     )
     return 0
-
-
-def describe(config):
-    """Transforms of the config's val_dataset; names and colours of the classes where they are Cityscapes'."""
-    dataset = config.get("val_dataset") or {}
-    description = {"transforms": dataset.get("transforms") or []}
-    if dataset.get("type") == "Cityscapes":
-        description |= {"classes": scenes.CLASSES, "palette": scenes.PALETTE}
-    return description
 
 
 def _in_words(row):

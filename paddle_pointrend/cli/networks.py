@@ -10,22 +10,21 @@ from paddleseg.cvlibs import SegBuilder
 from paddleseg.transforms import Normalize
 from paddleseg.utils import logger
 
-from paddle_pointrend.cli.export import describe
 from paddle_pointrend.cli.inference import predict_logits
 from paddle_pointrend.data.transforms import RGBToBGR
+from paddle_pointrend.deploy.deploy_file import DeployFile, is_exported
+from paddle_pointrend.deploy.description import describe_data
 from paddle_pointrend.deploy.export import ExportError, export_model
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.deploy.runtimes import (
-    FORMATS,
-    PRECISIONS,
+    RUNTIMES,
     RuntimeLoadError,
     check_installed,
     check_precision,
     fastest_runtime,
     installed_runtimes,
-    is_exported,
     load_runtime,
-    read_deploy_file,
+    runtimes_computing_in,
 )
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.paddleseg.configs import load_config
@@ -71,7 +70,7 @@ class ExportedNetwork:
 
     def __init__(self, folder, runtime, device, precision, options):
         try:
-            self._makes_labels = read_deploy_file(folder)["output"] == "label"
+            self._makes_labels = DeployFile.read(folder).makes_labels
             runtime = runtime or fastest_runtime(folder, precision)
             device = device or ("gpu" if runtime == "paddle-inference" and "gpu" in paddle.get_device() else "cpu")
             self._runtime = load_runtime(runtime, folder, device=device, precision=precision)
@@ -125,13 +124,13 @@ def load_config_and_layer(args):
     if not args.model_path or not is_exported(args.model_path):
         return config, SegBuilder(config), load_model(config, args.model_path)
     try:
-        deploy = read_deploy_file(args.model_path)
+        deploy = DeployFile.read(args.model_path)
     except RuntimeLoadError as error:
         raise UsageError(one_line(error)) from error
-    exported, num_classes = deploy["num_classes"], (config.dic.get("model") or {}).get("num_classes")
+    exported, num_classes = deploy.num_classes, (config.dic.get("model") or {}).get("num_classes")
     if num_classes not in (exported, None):
         raise UsageError(f"{args.model_path} has {exported} classes, the model of --config {args.config} {num_classes}")
-    dataset, transforms = config.dic.setdefault("val_dataset", {}), deploy["Deploy"].get("transforms") or []
+    dataset, transforms = config.dic.setdefault("val_dataset", {}), deploy.transforms
     if dataset.get("transforms") != transforms:
         logger.warning(f"{args.model_path} was exported with other val transforms than the config's: its own are used")
         dataset["transforms"] = transforms
@@ -169,7 +168,7 @@ def load_network(args, layer, config, options, *, device, many, folder):
         return LayerNetwork(layer)
     logger.info(f"Exporting the model for {runtime}; --runtime paddle runs it as it is")
     try:
-        _export(layer, config, folder, FORMATS[runtime])
+        _export(layer, config, folder, RUNTIMES[runtime].format)
     except ExportError as error:
         if args.runtime or args.precision != "fp32":
             raise UsageError(f"--runtime {runtime}: the model cannot be exported: {one_line(error)}") from error
@@ -181,15 +180,15 @@ def load_network(args, layer, config, options, *, device, many, folder):
 def _default_runtime(precision, export_pays):
     """The fastest runtime, installed or not for another precision than fp32; paddle where no export pays."""
     if precision != "fp32":
-        return PRECISIONS[precision][0]
+        return runtimes_computing_in(precision)[0]
     if not export_pays:
         return "paddle"
     has_onnx = importlib.util.find_spec("paddle2onnx") is not None
-    return next(name for name in installed_runtimes() if has_onnx or FORMATS.get(name) != "onnx")
+    return next(name for name in installed_runtimes() if has_onnx or RUNTIMES[name].format != "onnx")
 
 
 def _export(layer, config, folder, file_format):
-    export_model(layer, folder, format=file_format, **describe(config.dic))
+    export_model(layer, folder, format=file_format, **describe_data(config.dic))
 
 
 def _labels_of(logits):

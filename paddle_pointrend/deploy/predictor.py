@@ -11,17 +11,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from paddle_pointrend.data.palettes import default_palette
 from paddle_pointrend.data.transforms import RandomResize
+from paddle_pointrend.deploy.deploy_file import DeployFile
+from paddle_pointrend.deploy.errors import RuntimeLoadError
 from paddle_pointrend.deploy.rasters import open_raster, write_label_map
-from paddle_pointrend.deploy.runtimes import (
-    EagerRuntime,
-    RuntimeLoadError,
-    fastest_runtime,
-    load_runtime,
-    read_deploy_file,
-)
+from paddle_pointrend.deploy.runtimes import EagerRuntime, fastest_runtime, load_runtime
 from paddle_pointrend.deploy.sliding_window import OutputError, slide, slide_whole
-from paddle_pointrend.evaluation.visualize import default_palette
 
 DEFAULT_WINDOW = (1024, 1024)  # of predict_file
 _MOST_CLASSES = 256  # in a label map of 8 bits
@@ -58,15 +54,15 @@ class Predictor:
         window=None,
         window_stride=None,
     ):
-        deploy = read_deploy_file(folder)
-        resize = _resize_of(deploy["Deploy"].get("transforms") or [], folder)
-        if resize and deploy["output"] == "label":
+        deploy = DeployFile.read(folder)
+        resize = _resize_of(deploy.transforms, folder)
+        if resize and deploy.makes_labels:
             raise RuntimeLoadError(f"the transforms of {folder} resize the image, so export it with --output logits")
         if runtime is None:
             runtime = fastest_runtime(folder, precision)
         if isinstance(runtime, str):
             runtime = load_runtime(runtime, folder, num_threads=num_threads, device=device, precision=precision)
-        self._set_up(runtime, deploy, resize, window, window_stride)
+        self._set_up(runtime, vars(deploy), resize, window, window_stride)
 
     @classmethod
     def from_model(cls, layer, *, mean, std, channels="rgb", palette=None, window=None, window_stride=None):

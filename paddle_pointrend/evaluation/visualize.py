@@ -15,25 +15,6 @@ BOTH_WRONG_COLOR = (245, 205, 60)
 POINT_COLOR = (255, 140, 0)
 
 
-def default_palette(num_classes):
-    """Distinct colours in PASCAL VOC's order: class i's bits, three at a time, from the top bit of each channel down.
-
-    The first colour is VOC's black, which `colorize` keeps for ignored pixels; so this palette starts with VOC's
-    second. At most 255 classes.
-
-    Returns:
-        uint8 [num_classes, 3].
-    """
-    if not 1 <= num_classes <= 255:
-        raise ValueError(f"num_classes is {num_classes}, expected 1 to 255")
-    index = np.arange(1, num_classes + 1)
-    palette = np.zeros((num_classes, 3), np.uint8)
-    for shift in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (((index >> (3 * shift + channel)) & 1) << (7 - shift)).astype(np.uint8)
-    return palette
-
-
 def colorize(label, palette):
     """Each class in its colour; values outside [0, K), the ignored ones among them, are black.
 

@@ -11,7 +11,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from paddle_pointrend.models.taps import image_channels
+from paddle_pointrend.models.backbones import image_channels, measure_backbone
 from paddle_pointrend.models.weights import load_pretrained
 
 _INITS = {
@@ -212,31 +212,6 @@ def _conv(in_channels, out_channels, kernel_size, weight_init):
         weight_attr=weight_init,
         bias_attr=nn.initializer.Constant(0.0),
     )
-
-
-@paddle.no_grad()
-def measure_backbone(backbone, image_size=128):
-    """Channels and strides of a backbone's maps, from one forward pass over a blank image.
-
-    Args:
-        backbone: takes images [N, C, H, W], C being what its first convolution takes, and returns a list of maps.
-        image_size: height and width of the blank image, a multiple of the largest stride.
-
-    Returns:
-        Two lists of integers, in the backbone's order.
-
-    Raises:
-        ValueError: maps whose size does not divide the image's.
-    """
-    was_training = backbone.training
-    backbone.eval()
-    maps = backbone(paddle.zeros([1, image_channels(backbone), image_size, image_size]))
-    if was_training:
-        backbone.train()
-    sizes = [m.shape[2] for m in maps]
-    if any(image_size % size for size in sizes):
-        raise ValueError(f"the backbone's maps must divide a {image_size} pixel image, got sizes {sizes}")
-    return [m.shape[1] for m in maps], [image_size // size for size in sizes]
 
 
 @paddle.jit.not_to_static  # there, a size not known yet stays -1 and passes

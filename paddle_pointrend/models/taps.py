@@ -14,7 +14,8 @@ import re
 import numpy as np
 import paddle
 import paddle.nn.functional as F
-from paddle import nn
+
+from paddle_pointrend.models.backbones import image_channels
 
 IMAGE_SIZE = (128, 192)  # of the random image
 FINE_STRIDE = 4
@@ -343,9 +344,3 @@ def _stride(tensor):
 def _noise(shape):
     """Reproducible, and without a draw from Paddle's generator: building a model must not change what comes after."""
     return np.random.RandomState(0).standard_normal(shape).astype("float32")
-
-
-def image_channels(model):
-    """What its first convolution takes; 3 where there is none."""
-    first = next((layer for layer in model.sublayers() if isinstance(layer, nn.Conv2D)), None)
-    return 3 if first is None else first.weight.shape[1] * first._groups

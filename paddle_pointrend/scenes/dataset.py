@@ -1,6 +1,6 @@
 """Built-in data: street scenes drawn by our own code, in the Cityscapes folder layout and its 19 classes.
 
-A scene is a vector description (scene_street and what it imports). Image and label are both rasterised from
+A scene is a vector description (street.py and what it imports). Image and label are both rasterised from
 it at the size asked for: the label is exact at any size, the image has a camera's mixed pixels and noise.
 """
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from paddle_pointrend.files import write_json, write_whole
-from paddle_pointrend.scenes.canvas import CLASSES, IGNORE_INDEX, PALETTE, rasterise
+from paddle_pointrend.scenes.canvas import rasterise
 from paddle_pointrend.scenes.street import compose
 
 DRAWING_VERSION = 1  # raise it when the same seed draws another picture: old folders are then not mixed with new ones
@@ -145,6 +145,3 @@ def write_dataset(root, num_train, num_val, height=256, width=512, seed=0, progr
                 progress(done, total)
         write_whole(folder / f"{split}.txt", "".join(lines).encode())
     return root
-
-
-__all__ = ["CLASSES", "IGNORE_INDEX", "PALETTE", "draw_scene", "photograph", "scene_seed", "write_dataset"]

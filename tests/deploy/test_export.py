@@ -1,6 +1,7 @@
 """Exported networks against eager Paddle, on every runtime that is installed; and the command."""
 
 import importlib.util
+import os
 
 import numpy as np
 import paddle
@@ -15,10 +16,11 @@ from tiny_backbone import TinyBackbone
 from paddle_pointrend import PointRendSeg, SemanticFPN
 from paddle_pointrend.cli import main
 from paddle_pointrend.deploy import export as export_module
+from paddle_pointrend.deploy import onnx_conversion, tracing
 from paddle_pointrend.deploy.export import ExportError, compare_with_eager, export_model
-from paddle_pointrend.deploy.runtimes import FORMATS, installed_runtimes, load_runtime
+from paddle_pointrend.deploy.runtimes import RUNTIMES, installed_runtimes, load_runtime
 
-EXPORTED_RUNTIMES = [name for name in installed_runtimes() if name in FORMATS]
+EXPORTED_RUNTIMES = [name for name in installed_runtimes() if RUNTIMES[name].format]
 HAS_ONNX = importlib.util.find_spec("paddle2onnx") is not None
 FORMATS_HERE = ["paddle", pytest.param("onnx", marks=pytest.mark.skipif(not HAS_ONNX, reason="no paddle2onnx"))]
 # One whose sides the strides divide, a batch of one that they do not divide, and fewer pixels than points.
@@ -59,7 +61,7 @@ class PooledPyramid(paddle.nn.Layer):
 class TestEveryRuntime:
     def test_adaptive_pooling_of_any_size(self, tmp_path, runtime):
         model = PooledPyramid()
-        export_model(model, tmp_path, format=FORMATS[runtime])
+        export_model(model, tmp_path, format=RUNTIMES[runtime].format)
         for row in compare_with_eager(model, tmp_path, runtime, SIZES):
             assert row["max_difference"] < 1e-5 * row["max_logit"]
 
@@ -67,7 +69,7 @@ class TestEveryRuntime:
     @pytest.mark.parametrize(("num_classes", "options"), [(4, {}), (5, {"size_divisor": 8}), (1, {})])
     def test_logits_are_eager_paddles_at_every_size(self, tmp_path, runtime, num_classes, options):
         model = spread_model(num_classes, **options)
-        export_model(model, tmp_path, format=FORMATS[runtime])
+        export_model(model, tmp_path, format=RUNTIMES[runtime].format)
         for row in compare_with_eager(model, tmp_path, runtime, SIZES):
             assert row["max_difference"] < 1e-4 * row["max_logit"]
             assert row["different_labels"] <= 1e-4
@@ -75,7 +77,7 @@ class TestEveryRuntime:
 
     def test_labels_are_the_best_classes(self, tmp_path, runtime):
         model = spread_model()
-        export_model(model, tmp_path, format=FORMATS[runtime], output="label")
+        export_model(model, tmp_path, format=RUNTIMES[runtime].format, output="label")
         run = load_runtime(runtime, tmp_path)
         for shape in SIZES:
             images = np.random.randn(shape[0], 3, *shape[1:]).astype("float32")
@@ -88,7 +90,7 @@ class TestEveryRuntime:
 
     def test_output_size_resizes_the_logits(self, tmp_path, runtime):
         model = spread_model()
-        export_model(model, tmp_path, format=FORMATS[runtime], output_size=(30, 50))
+        export_model(model, tmp_path, format=RUNTIMES[runtime].format, output_size=(30, 50))
         images = np.random.randn(2, 3, 64, 96).astype("float32")
         logits = model(paddle.to_tensor(images))[0]
         expected = F.interpolate(logits, [30, 50], mode="bilinear").numpy()
@@ -98,7 +100,7 @@ class TestEveryRuntime:
 
     def test_a_threshold_stays_in_the_graph(self, tmp_path, runtime):
         model = spread_model(refine_threshold=0.3)
-        export_model(model, tmp_path, format=FORMATS[runtime])
+        export_model(model, tmp_path, format=RUNTIMES[runtime].format)
         rows = compare_with_eager(model, tmp_path, runtime, SIZES)
         assert all(row["max_difference"] < 1e-4 * row["max_logit"] for row in rows)
         model.refine_threshold = None
@@ -111,7 +113,7 @@ class TestEveryRuntime:
             pytest.skip("this runtime cannot do this model's export; docs/deployment.md says why")
         model = build_pointrend(tmp_path, HOSTS[name])
         model.eval()
-        export_model(model, tmp_path / "exported", format=FORMATS[runtime])
+        export_model(model, tmp_path / "exported", format=RUNTIMES[runtime].format)
         for row in compare_with_eager(model, tmp_path / "exported", runtime, ((1, 128, 192), (2, 160, 128))):
             assert row["different_labels"] <= 1e-3
 
@@ -139,14 +141,14 @@ def test_onnx_file_has_names_and_installs_nothing(tmp_path, monkeypatch):
     export_model(spread_model(), tmp_path, format="onnx", output="label")
     graph = onnx.load(str(tmp_path / "model.onnx")).graph
     assert [value.name for value in (*graph.input, *graph.output)] == ["x", "label"]
-    assert "POLYGRAPHY_AUTOINSTALL_DEPS" not in export_module.os.environ
+    assert "POLYGRAPHY_AUTOINSTALL_DEPS" not in os.environ
 
 
 @pytest.mark.parametrize("size", [(1, 1), (6, 7), (7, 6), (20, 13)])
 @pytest.mark.parametrize("cells", [2, 3, (6, 5), [None, 4]])
 def test_adaptive_pooling_as_products_takes_the_means_of_the_same_cells(size, cells):
     x = paddle.randn([2, 3, *size])
-    products = export_module._with_products_for_cells(F.adaptive_avg_pool2d)(x, cells)
+    products = tracing.with_products_for_cells(F.adaptive_avg_pool2d)(x, cells)
     np.testing.assert_allclose(products.numpy(), F.adaptive_avg_pool2d(x, cells).numpy(), rtol=1e-5, atol=1e-6)
 
 
@@ -210,8 +212,8 @@ def test_an_invalid_file_is_not_kept(tmp_path, monkeypatch):
 
 def test_reasons_of_paddle2onnx_are_the_lines_it_calls_errors_or_the_last():
     printed = "hello\n[ERROR][Paddle2ONNX] [OP: pool2d] Bad size.\n\n[ERROR][Paddle2ONNX] No.\nAborted\n"
-    assert export_module._reasons(printed) == "[OP: pool2d] Bad size. No."
-    assert export_module._reasons("Traceback\n  line 1\n\nValueError: no\nend\n") == "line 1 ValueError: no end"
+    assert onnx_conversion._reasons(printed) == "[OP: pool2d] Bad size. No."
+    assert onnx_conversion._reasons("Traceback\n  line 1\n\nValueError: no\nend\n") == "line 1 ValueError: no end"
 
 
 def test_a_failed_export_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
@@ -297,7 +299,7 @@ class TestCommand:
         config = ["export", "--config", str(pointrend_config)]
         assert main(config) == 2
         assert "--model_path is missing" in capsys.readouterr().err
-        monkeypatch.setattr(export_module.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(onnx_conversion.importlib.util, "find_spec", lambda name: None)
         save_dir = ["--save_dir", str(tmp_path / "e")]
         assert main([*config, "--model_path", weights, *save_dir, "--format", "onnx"]) == 2
         assert 'paddle2onnx is not installed: pip install -c constraints.txt -e ".[onnx]"' in capsys.readouterr().err

@@ -10,16 +10,19 @@ import yaml
 from tiny_export import NUM_CLASSES, TinyNetwork, write_export
 
 from paddle_pointrend import Predictor
-from paddle_pointrend.deploy import runtimes
+from paddle_pointrend.deploy.deploy_file import is_exported
 from paddle_pointrend.deploy.runtimes import (
     RUNTIMES,
     EagerRuntime,
     RuntimeLoadError,
     fastest_runtime,
     installed_runtimes,
-    is_exported,
     load_runtime,
+    openvino_runtime,
+    paddle_inference,
+    selection,
 )
+from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
 FORMATS = {"openvino": "onnx", "onnxruntime": "onnx", "paddle-inference": "paddle"}
 SIZES = [(2, 3, 33, 47), (1, 3, 64, 32), (2, 3, 33, 47)]
@@ -104,7 +107,7 @@ def test_compiles_for_the_third_of_a_size_and_later_after_a_change():
         compiled.append(shape)
         return lambda images: images
 
-    run, small, large = runtimes._SizeWatcher(compile_for), np.zeros((1, 3, 4, 4)), np.zeros((1, 3, 8, 8))
+    run, small, large = SizeWatcher(compile_for), np.zeros((1, 3, 4, 4)), np.zeros((1, 3, 8, 8))
     for images in (small, large, small, small):
         assert run(images) is images
     assert compiled == [None]
@@ -146,7 +149,7 @@ def test_openvino_is_told_to_stay_in_float32_and_how_many_threads(exports):
 
 def test_openvino_computes_in_bfloat16_where_it_is_asked_to(exports):
     pytest.importorskip("openvino")
-    if not runtimes.has_bfloat16():
+    if not openvino_runtime.has_bfloat16():
         pytest.skip("this processor has no bfloat16")
     network, folders = exports
     images = np.random.randn(2, 3, 33, 47).astype(np.float32)
@@ -162,7 +165,7 @@ def test_openvino_computes_in_bfloat16_where_it_is_asked_to(exports):
 
 def test_bfloat16_needs_a_processor_that_has_it(exports, monkeypatch):
     pytest.importorskip("openvino")
-    monkeypatch.setattr(runtimes, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(openvino_runtime, "has_bfloat16", lambda: False)
     with pytest.raises(RuntimeLoadError, match="this processor has no units for bfloat16"):
         load_runtime("openvino", exports[1]["onnx", "logits"], precision="bf16")
 
@@ -184,11 +187,11 @@ def test_fastest_runtime_reads_the_folder_and_is_installed(exports, monkeypatch)
     assert fastest_runtime(folders["paddle", "logits"]) == "paddle-inference"
     onnx = folders["onnx", "logits"]
     assert [name for name in RUNTIMES if FORMATS.get(name) == "onnx"] == ["onnxruntime", "openvino"]
-    monkeypatch.setattr(runtimes, "installed_runtimes", lambda: ("onnxruntime", "openvino", "paddle"))
+    monkeypatch.setattr(selection, "installed_runtimes", lambda: ("onnxruntime", "openvino", "paddle"))
     assert fastest_runtime(onnx) == "onnxruntime"
-    monkeypatch.setattr(runtimes, "installed_runtimes", lambda: ("openvino", "paddle"))
+    monkeypatch.setattr(selection, "installed_runtimes", lambda: ("openvino", "paddle"))
     assert fastest_runtime(onnx) == "openvino"
-    monkeypatch.setattr(runtimes, "installed_runtimes", lambda: ("paddle-inference", "paddle"))
+    monkeypatch.setattr(selection, "installed_runtimes", lambda: ("paddle-inference", "paddle"))
     with pytest.raises(RuntimeLoadError, match=r'openvino is not installed: pip install .*"\.\[openvino\]"'):
         fastest_runtime(onnx)
     with pytest.raises(RuntimeLoadError, match=r'openvino is not installed: pip install .*"\.\[openvino\]"'):
@@ -198,7 +201,9 @@ def test_fastest_runtime_reads_the_folder_and_is_installed(exports, monkeypatch)
 def test_installed_runtimes_are_fastest_first(monkeypatch):
     assert "paddle" in installed_runtimes()
     assert list(installed_runtimes()) == [name for name in RUNTIMES if name in installed_runtimes()]
-    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda package: object() if package == "paddle" else None)
+    monkeypatch.setattr(
+        selection.importlib.util, "find_spec", lambda package: object() if package == "paddle" else None
+    )
     assert set(installed_runtimes()) == {"paddle-inference", "paddle"}
 
 
@@ -267,13 +272,13 @@ def test_refuses_folders_that_are_not_whole(exports, name, tmp_path):
     ("version", "fails"), [("3.2.2", False), ("3.3.0", True), ("3.3.1", True), ("3.4.0", False), ("0.0.0", False)]
 )
 def test_placement_fails_in_the_versions_that_have_the_fault(version, fails):
-    assert runtimes._placement_fails(version) == fails
+    assert paddle_inference._placement_fails(version) == fails
 
 
 @pytest.mark.parametrize(("variable", "threads"), [("3", 3), ("", None), ("0", None), ("2,1", None)])
 def test_threads_are_those_of_openmp_or_all_processors(monkeypatch, variable, threads):
     monkeypatch.setenv("OMP_NUM_THREADS", variable)
-    assert runtimes._default_threads() == (threads or runtimes.processors())
+    assert selection._default_threads() == (threads or selection.processors())
 
 
 def test_importing_the_package_imports_no_runtime():

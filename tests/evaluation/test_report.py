@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
+from paddle_pointrend.data.palettes import default_palette
 from paddle_pointrend.evaluation import charts, report, visualize
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 
 NAMES = ["road", "<pole> & sign", "sky"]
-PALETTE = visualize.default_palette(3)
+PALETTE = default_palette(3)
 
 
 def make_sample(name="street 1", height=60, width=80):

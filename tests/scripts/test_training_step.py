@@ -5,9 +5,9 @@ import re
 import numpy as np
 import paddle
 import pytest
-import timing
 import training_step
 from conftest import TINY_CLASSES
+from measuring import timing
 from paddleseg.cvlibs import Config
 
 from paddle_pointrend import PointRendSeg, SemanticFPN

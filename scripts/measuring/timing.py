@@ -1,12 +1,14 @@
 """Timing on a machine that others use too: only things timed alternately in one process compare."""
 
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 
-def alternate(functions, rounds, warmup=1):
-    """Seconds, an array [rounds, len(functions)]: every round calls each function once, in their order.
+def alternate(functions: Sequence[Callable[[], Any]], rounds: int, warmup: int = 1) -> np.ndarray:
+    """Times functions in seconds [rounds, len(functions)]: every round calls each function once, in their order.
 
     Neighbours in a row saw the same machine, so ratios are taken row by row. A function that starts work on a device
     must wait for its end itself (`paddle.device.synchronize()`).
@@ -27,7 +29,7 @@ def alternate(functions, rounds, warmup=1):
     return seconds[warmup:]
 
 
-def quartiles(values):
-    """Text: median (first quartile to third)."""
+def quartiles(values: Sequence[float] | np.ndarray) -> str:
+    """Writes median (first quartile to third)."""
     first, median, third = np.percentile(values, [25, 50, 75])
     return f"{median:.3f} ({first:.3f} to {third:.3f})"

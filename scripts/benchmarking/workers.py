@@ -1,10 +1,12 @@
 """The processes of scripts/benchmark.py: each holds one entry and runs it when it is told to.
 
-    python scripts/benchmark_workers.py '{"task": "network", "entry": "openvino", ...}'
+    PYTHONPATH=scripts python -m benchmarking.workers '{"task": "network", "entry": "openvino", ...}'
 
 is such a process. It prints a line of JSON when the entry is loaded, and one for every line of JSON it reads, which is
 one run. What libraries print goes to its standard error.
 """
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -13,8 +15,14 @@ import pathlib
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+Spec = dict[str, Any]
 
 # After its work an OpenMP thread goes on spinning for up to 0.2 s, on a core that the next process wants.
 PAUSE = 0.3
@@ -25,10 +33,10 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """The parent's side of one process.
+    """Starts one process and talks to it, the parent's side.
 
     Args:
-        spec: of benchmark_networks, with "task", the function there that gives what is to be run.
+        spec: of benchmarking.networks, with "task", the function there that gives what is to be run.
         log: a path for what the process prints.
 
     Attributes:
@@ -39,11 +47,11 @@ class Worker:
         WorkerError: the entry could not be loaded.
     """
 
-    def __init__(self, spec, log):
+    def __init__(self, spec: Spec, log: str | os.PathLike):
         self.log = pathlib.Path(log)
         with self.log.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, os.path.abspath(__file__), json.dumps(spec)],
+                [sys.executable, "-m", __name__, json.dumps(spec)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -56,8 +64,8 @@ class Worker:
             self.close()
             raise
 
-    def run(self, save=None):
-        """The reply to one run: {"seconds": ..., "peak_bytes": ...}, and "result" where it is a list.
+    def run(self, save: str | os.PathLike | None = None) -> dict[str, Any]:
+        """Asks for one run and returns the reply: {"seconds": ..., "peak_bytes": ...}, and "result" where it is a list.
 
         Args:
             save: a path to which the run's array is written, after the clock has stopped.
@@ -68,7 +76,8 @@ class Worker:
             self.process.stdin.flush()
         return self._reply()
 
-    def close(self):
+    def close(self) -> None:
+        """Ends the process."""
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         try:
@@ -95,7 +104,7 @@ class Worker:
         return reply
 
 
-def measure(specs, rounds, budget, logs, progress):
+def measure(specs: list[Spec], rounds: int, budget: float, logs: pathlib.Path, progress: tqdm) -> list[dict[str, Any]]:
     """Runs entries alternately: every round each once, in every other round in the opposite order.
 
     Each runs once before the first round, or as many times as its spec's "warmups". An entry leaves out the rounds for
@@ -147,7 +156,7 @@ def _run_round(record, workers, i, number, budget, progress):
 
 @contextlib.contextmanager
 def _noting_errors(record, workers, i):
-    """A worker that fails is out, and its record says why."""
+    """Takes a worker that fails out; its record says why."""
     try:
         yield
     except WorkerError as error:
@@ -155,22 +164,22 @@ def _noting_errors(record, workers, i):
         workers.pop(i, None)
 
 
-def run_once(spec, log, save=None):
-    """A process that runs its entry once and ends: the reply."""
+def run_once(spec: Spec, log: str | os.PathLike, save: str | os.PathLike | None = None) -> dict[str, Any]:
+    """Starts a process that runs its entry once and ends; returns the reply."""
     with Worker(spec, log) as worker:
         return worker.run(save)
 
 
 def _environment(spec):
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    scripts = pathlib.Path(__file__).resolve().parents[1]
+    path = os.pathsep.join(filter(None, (str(scripts), str(scripts.parent), os.environ.get("PYTHONPATH"))))
     threads = dict.fromkeys(names, str(spec["threads"]))
     return {**os.environ, **threads, **_amd_settings(), **spec.get("environment", {}), "PYTHONPATH": path}
 
 
 def _amd_settings(cpuinfo="/proc/cpuinfo"):
-    """What the command line sets too: else the MKL in Paddle's wheel takes a slow path on AMD processors."""
+    """Sets what the command line sets too: else the MKL in Paddle's wheel takes a slow path on AMD processors."""
     with contextlib.suppress(OSError):
         if "AuthenticAMD" in pathlib.Path(cpuinfo).read_text():
             return {"MKL_DEBUG_CPU_TYPE": "5"}
@@ -178,7 +187,7 @@ def _amd_settings(cpuinfo="/proc/cpuinfo"):
 
 
 def _peak_bytes():
-    """The most memory that this process has had. (getrusage would start from what the parent had.)"""
+    """Reads the most memory that this process has had. (getrusage would start from what the parent had.)"""
     with contextlib.suppress(OSError):
         for line in pathlib.Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -200,8 +209,8 @@ def _limit_memory():
                 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
-def serve(spec):
-    """The process's side."""
+def serve(spec: Spec) -> None:
+    """Loads an entry and runs it for every line that is read, the process's side."""
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -211,9 +220,9 @@ def serve(spec):
 
     _limit_memory()
     try:
-        import benchmark_networks
+        from benchmarking import networks
 
-        run = getattr(benchmark_networks, spec["task"])(spec)
+        run = getattr(networks, spec["task"])(spec)
         reply(peak_bytes=_peak_bytes())
         for line in sys.stdin:
             start = time.perf_counter()

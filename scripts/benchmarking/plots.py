@@ -1,11 +1,12 @@
-"""The pictures of scripts/benchmark.py."""
+"""Draws the pictures of scripts/benchmark.py."""
 
 import io
 
 import matplotlib
 import numpy as np
-from benchmark_networks import REDUCED
-from benchmark_report import REFERENCE, refinement_seconds, runtime_rows, spread, workloads
+
+from benchmarking.networks import REDUCED
+from benchmarking.report import REFERENCE, Section, refinement_seconds, runtime_rows, spread, workloads
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -14,8 +15,8 @@ _COLOURS = {REFERENCE: "#7f7f7f", "paddle": "#1f77b4", "paddleseg": "#bcbd22"}
 _EXPORTED, _COARSE = "#2ca02c", "#98df8a"
 
 
-def draw(report):
-    """File name -> PNG, for those sections that the report has."""
+def draw(report: dict[str, Section]) -> dict[str, bytes]:
+    """Draws the sections that the report has: file name -> PNG."""
     figures = {}
     if "runtimes" in report:
         figures["times.png"] = _times(report["runtimes"])
@@ -50,7 +51,7 @@ def _memory(section):
 
 
 def _bars(axes, rows, values, form, **options):
-    """Horizontal bars, the first entry on top. Bars many times as long as the reference's are cut, to show the rest."""
+    """Draws horizontal bars, the first entry on top. Those many times as long as the reference's are cut."""
     names = [row["entry"] for row in rows]
     axes.barh(names, values, color=[_colour(name) for name in names], **options)
     reference = max([value for name, value in zip(names, values) if name == REFERENCE], default=max(values, default=1))
@@ -62,7 +63,7 @@ def _bars(axes, rows, values, form, **options):
 
 
 def _against(section, label, place):
-    """Milliseconds of refinement against what `place` says of a workload, both axes logarithmic."""
+    """Draws milliseconds of refinement against what `place` says of a workload, both axes logarithmic."""
     curves = {}
     for (shape, points), records in workloads(section["records"]).items():
         for entry, seconds in refinement_seconds(records).items():

@@ -7,24 +7,34 @@ A spec is a dict: "entry" (the name in the tables), "shape" [N, H, W] of the ima
 `prepare_stub` wrote), "network" (a key of NETWORKS), "threads".
 """
 
+from __future__ import annotations
+
 import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs" / "cityscapes"
+if TYPE_CHECKING:
+    from paddle_pointrend.deploy.runtimes import Runtime
+
+Spec = dict[str, Any]
+
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "cityscapes"
 # The name of mmsegmentation's config in torch_references -> our config, PaddleSeg's backbone.
 NETWORKS = {
     "r101_cityscapes": ("pointrend_semantic_fpn_resnet101_mmseg.yml", "ResNet101_vd"),
     "r50_cityscapes": ("pointrend_semantic_fpn_resnet50_mmseg.yml", "ResNet50_vd"),
 }
-# An exported network's entries and the format that each reads; "-bf16" computes in bfloat16.
+# An exported network's entries and the format that each reads; "-bf16" computes in bfloat16. They are written here once
+# more, because importing paddle_pointrend would bring Paddle into mmsegmentation's process.
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "onnx", "openvino-bf16": "onnx", "paddle-inference": "paddle"}
 REDUCED = "-bf16"
 SEED = 0
 NUM_CLASSES, FINE_CHANNELS, STRIDE = 19, 256, 4  # of the stub
 
 
-def prepare(spec):
+def prepare(spec: Spec) -> None:
     """Writes the weights of both sides, and the exported networks of `spec["formats"]`, the coarse one alone too."""
     import paddle
     import parity
@@ -44,8 +54,8 @@ def prepare(spec):
         _export(model.segmentor, folder / f"coarse-{format}", format)
 
 
-def prepare_stub(spec):
-    """As `prepare`, for refinement alone: the weights of a stub with a point head, and its exports.
+def prepare_stub(spec: Spec) -> None:
+    """Writes what refinement alone needs: the weights of a stub with a point head, and its exports.
 
     The stub is a segmentor of two convolutions, which takes next to no time and memory, so that what an exported
     network takes beyond the exported stub is the refinement. `spec["points"]`: points of each step, one export each.
@@ -63,20 +73,20 @@ def prepare_stub(spec):
     np.savez(folder / "stub.npz", **{name: tensor.numpy() for name, tensor in model.state_dict().items()})
 
 
-def network(spec):
-    """A function that runs the entry's network, images in memory -> logits."""
+def network(spec: Spec) -> Callable[[], np.ndarray]:
+    """Makes a function that runs the entry's network, images in memory -> logits."""
     call, images = _network(spec), random_images(spec["shape"])
     return lambda: call(images)
 
 
-def outputs(spec):
-    """As `network`, but the images go through it one after the other."""
+def outputs(spec: Spec) -> Callable[[], np.ndarray]:
+    """Makes a function as `network` does, but the images go through it one after the other."""
     call, images = _network(spec), random_images(spec["shape"])
     return lambda: np.concatenate([call(image[None]) for image in images])
 
 
 def _network(spec):
-    """A function of images."""
+    """Makes a function of images."""
     part, _, side = spec["entry"].rpartition(" ")
     folder = pathlib.Path(spec["folder"])
     if side in RUNTIMES:
@@ -89,8 +99,8 @@ def _network(spec):
     return _eager(model.segmentor if part == "coarse" else model)
 
 
-def refinement(spec):
-    """A function that runs the entry's refinement alone: (coarse logits, fine features) in memory -> logits, a tensor.
+def refinement(spec: Spec) -> Callable[[], Any]:
+    """Makes a function that runs the entry's refinement alone: coarse logits and fine features in memory -> a tensor.
 
     On an exported runtime it is the stub with refinement, or ("coarse ...") the stub without.
     """
@@ -104,8 +114,8 @@ def refinement(spec):
     return (_torch_refinement if side == "mmsegmentation" else _eager_refinement)(spec, images)
 
 
-def training(spec):
-    """A function that times training steps: a list of [SemanticFPN's seconds, PointRend's] of each round."""
+def training(spec: Spec) -> Callable[[], list]:
+    """Makes a function that times training steps: a list of [SemanticFPN's seconds, PointRend's] of each round."""
     import training_step
 
     config, _ = NETWORKS[spec["network"]]
@@ -113,8 +123,8 @@ def training(spec):
     return lambda: training_step.measure(str(CONFIGS / config), size, count, spec["rounds"]).tolist()
 
 
-def random_images(shape):
-    """Float32 [N, 3, H, W], about normalised: squares of 32 pixels in random colours, and a little noise."""
+def random_images(shape: tuple[int, int, int]) -> np.ndarray:
+    """Draws float32 [N, 3, H, W], about normalised: squares of 32 pixels in random colours, and a little noise."""
     count, height, width = shape
     generator = np.random.default_rng(SEED)
     colours = generator.standard_normal([count, 3, -(-height // 32), -(-width // 32)], dtype="float32")
@@ -130,8 +140,8 @@ def _export(layer, folder, format):
     export_model(layer, folder, format=format, output="logits")
 
 
-def load_entry(entry, folder, threads=None):
-    """The runtime of an entry of RUNTIMES, with an exported folder."""
+def load_entry(entry: str, folder: pathlib.Path, threads: int | None = None) -> Runtime:
+    """Loads an exported folder into the runtime of an entry of RUNTIMES."""
     from paddle_pointrend.deploy.runtimes import load_runtime
 
     precision = "bf16" if entry.endswith(REDUCED) else "fp32"
@@ -160,7 +170,7 @@ def _eager(model):
 
 
 def _paddleseg(backbone):
-    """PaddleSeg's own PointRend, random weights, mended where it fails on Paddle 3: its choice of points.
+    """Builds PaddleSeg's own PointRend, random weights, patched where it fails on Paddle 3: its choice of points.
 
     That concatenates a tensor of int64 and one of int32. Ours takes its place, on its own measure of uncertainty.
     """
@@ -201,7 +211,7 @@ def _image_metas(shape):
 
 
 def _stub(points=8196):
-    """A PointRendSeg on a stub: strided 4x4 convolution to the fine features, 1x1 to the coarse logits."""
+    """Builds a PointRendSeg on a stub: strided 4x4 convolution to the fine features, 1x1 to the coarse logits."""
     import paddle
     from paddle import nn
 
@@ -247,7 +257,7 @@ def _eager_refinement(spec, images):
 
 
 def _torch_refinement(spec, images):
-    """mmsegmentation's point head with the stub's weights, on the stub's maps, and so on the same values."""
+    """Runs mmsegmentation's point head with the stub's weights, on the stub's maps, and so on the same values."""
     import torch
 
     torch.set_num_threads(spec["threads"])
@@ -275,7 +285,7 @@ def _torch_refinement(spec, images):
 
 
 def _torch_name(name):
-    """mmsegmentation's name of a parameter of our point head."""
+    """Translates the name of a parameter of our point head to mmsegmentation's."""
     name = name.removeprefix("point_head.").replace("predictor.", "fc_seg.")
     if name.startswith("layers."):
         _, number, parameter = name.split(".")
