@@ -15,15 +15,20 @@ from visualdl import LogReader
 import paddle_pointrend
 from paddle_pointrend import scenes
 from paddle_pointrend.cli.common import make_save_dir, positive_int, random_seed, set_device
-from paddle_pointrend.cli.evaluation import evaluate_predictions
-from paddle_pointrend.cli.inference import plain_options
 from paddle_pointrend.cli.train import say_how_to_evaluate
 from paddle_pointrend.errors import UsageError
-from paddle_pointrend.evaluation.metrics import SegmentationMetrics, comparison_table
-from paddle_pointrend.evaluation.report import Sample, SubdivisionStep, comparison_figure, write_report
+from paddle_pointrend.evaluation import (
+    Sample,
+    SegmentationMetrics,
+    SubdivisionStep,
+    comparison_figure,
+    comparison_table,
+    write_report,
+)
 from paddle_pointrend.files import write_json, write_whole
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.configs import build, load_config
+from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
 from paddle_pointrend.paddleseg.models import load_model
 from paddle_pointrend.paddleseg.training import train_model
 
@@ -63,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     say_how_to_evaluate(CONFIG, last, opts)
     model = load_model(config, last)
     dataset = build(SegBuilder(config), CONFIG, "val_dataset")
-    summaries = evaluate_predictions(model, dataset, plain_options())
+    summaries = evaluate_predictions(model, dataset)
     print(comparison_table(summaries, scenes.CLASSES))
     write_json(save_dir / "metrics.json", summaries)
     steps = model.num_subdivision_points

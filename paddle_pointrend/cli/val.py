@@ -6,14 +6,14 @@ from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
 from paddle_pointrend.cli.common import add_common_arguments, non_negative_int, set_device
-from paddle_pointrend.cli.evaluation import evaluate_predictions
-from paddle_pointrend.cli.inference import add_inference_arguments, inference_options
+from paddle_pointrend.cli.inference import add_inference_arguments, inference_options, inference_settings
 from paddle_pointrend.errors import UsageError
-from paddle_pointrend.evaluation.metrics import comparison_table
+from paddle_pointrend.evaluation import comparison_table
 from paddle_pointrend.files import check_writable, write_json
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.datasets import check_files
 from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
 from paddle_pointrend.paddleseg.models import load_model
 
 
@@ -34,7 +34,8 @@ def run(args):
     set_device(args.device)
     config = load_config(args.config, opts=args.opts)
     model = load_model(config, args.model_path)
-    options = inference_options(args, config.test_config, "aug_eval")
+    settings = inference_settings(args, config.test_config, "aug_eval")
+    options = inference_options(settings)
     dataset = build(SegBuilder(config), args.config, "val_dataset")
     check_files(dataset, "val_dataset")
     names = class_names(config, dataset)
@@ -47,7 +48,7 @@ def run(args):
                 "model_path": args.model_path,
                 "images": len(dataset),
                 "classes": names,
-                "inference": options,
+                "inference": settings,
                 "predictions": summaries,
             }
             try:

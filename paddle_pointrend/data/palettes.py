@@ -3,8 +3,8 @@
 import numpy as np
 
 
-def default_palette(num_classes):
-    """Distinct colours in PASCAL VOC's order: class i's bits, three at a time, from the top bit of each channel down.
+def default_palette(num_classes: int) -> np.ndarray:
+    """Makes distinct colours in PASCAL VOC's order: class i's bits, three at a time, from each channel's top bit down.
 
     The first colour is VOC's black, which `colorize` keeps for ignored pixels; so this palette starts with VOC's
     second. At most 255 classes.

@@ -154,5 +154,7 @@ def normalization(transforms: Sequence[dict], image_channels: int = 3) -> dict[s
     if normalize is None:
         return {"channels": channels, "mean": [0.0] * image_channels, "std": [1.0] * image_channels}
     halves = [0.5] * image_channels  # PaddleSeg's default
-    mean, std = (np.asarray(normalize.get(key, halves), "float64") * 255 for key in ("mean", "std"))
+    values = [np.asarray(normalize.get(key, halves), "float64") * 255 for key in ("mean", "std")]
+    # PaddleSeg takes one number for all channels too.
+    mean, std = (np.broadcast_to(value, image_channels) if value.size == 1 else value for value in values)
     return {"channels": channels, "mean": mean.tolist(), "std": std.tolist()}

@@ -4,15 +4,15 @@ import paddle
 from paddle import nn
 
 
-def image_channels(model):
-    """What its first convolution takes; 3 where there is none."""
+def image_channels(model: nn.Layer) -> int:
+    """Returns how many channels a network's first convolution takes; 3 where there is none."""
     first = next((layer for layer in model.sublayers() if isinstance(layer, nn.Conv2D)), None)
     return 3 if first is None else first.weight.shape[1] * first._groups
 
 
 @paddle.no_grad()
-def measure_backbone(backbone, image_size=128):
-    """Channels and strides of a backbone's maps, from one forward pass over a blank image.
+def measure_backbone(backbone: nn.Layer, image_size: int = 128) -> tuple[list[int], list[int]]:
+    """Measures channels and strides of a backbone's maps in one forward pass over a blank image.
 
     Args:
         backbone: takes images [N, C, H, W], C being what its first convolution takes, and returns a list of maps.

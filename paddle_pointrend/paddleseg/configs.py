@@ -84,6 +84,15 @@ def build(builder: SegBuilder, path: str | os.PathLike, part: str) -> Any:
         raise UsageError(f"--config {path}: {part}: {_reason(error)}") from error
 
 
+def as_config(config: str | os.PathLike | Config, opts: Sequence[str] | None = ()) -> Config:
+    """Reads a YAML file with `load_config`; a Config stays as it is. UsageError for opts of a Config."""
+    if not isinstance(config, Config):
+        return load_config(config, opts=opts)
+    if opts:
+        raise UsageError(f"opts change a YAML file as it is read: pass {list(opts)} to load_config")
+    return config
+
+
 def path_of(config: Config) -> str:
     """The path that `load_config` read a Config from, for messages."""
     return getattr(config, "path", "given")

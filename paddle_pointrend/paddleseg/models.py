@@ -14,7 +14,7 @@ from paddleseg.utils import logger, utils
 
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.models.weights import describe_mismatch, read_state
-from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config, path_of
+from paddle_pointrend.paddleseg.configs import as_config, build, drop_pretrained, path_of
 
 WEIGHTS, EMA_WEIGHTS = "model.pdparams", "ema_model.pdparams"
 
@@ -39,12 +39,7 @@ def load_model(
         UsageError: no weights, weights of another model, a config that is wrong.
         CheckpointError: no such file of weights, or one that cannot be read.
     """
-    if isinstance(config, Config):
-        if opts:
-            raise UsageError(f"opts change a YAML file as it is read: pass {list(opts)} to load_config")
-        config = copy.deepcopy(config)
-    else:
-        config = load_config(config, opts=opts)
+    config = copy.deepcopy(as_config(config, opts))
     if not weights:
         raise UsageError("--model_path is missing: without trained weights the result would be random")
     drop_pretrained(config.dic.get("model"))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Spec = dict[str, Any]
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs" / "cityscapes"
-# The name of mmsegmentation's config in torch_references -> our config, PaddleSeg's backbone.
+# The name of mmsegmentation's config in torch_parity -> our config, PaddleSeg's backbone.
 NETWORKS = {
     "r101_cityscapes": ("pointrend_semantic_fpn_resnet101_mmseg.yml", "ResNet101_vd"),
     "r50_cityscapes": ("pointrend_semantic_fpn_resnet50_mmseg.yml", "ResNet50_vd"),
@@ -37,16 +37,17 @@ NUM_CLASSES, FINE_CHANNELS, STRIDE = 19, 256, 4  # of the stub
 def prepare(spec: Spec) -> None:
     """Writes the weights of both sides, and the exported networks of `spec["formats"]`, the coarse one alone too."""
     import paddle
-    import parity
-    import torch_references
+    from torch_parity.mmseg_reference import MMSegReference
+    from torch_parity.random_weights import random_state
+    from torch_parity.stages import build, load_reference_state
 
     folder = pathlib.Path(spec["folder"])
     config, _ = NETWORKS[spec["network"]]
-    reference = torch_references.MMSegReference(spec["network"])
-    state = parity.random_state(reference.shapes(), SEED)
+    reference = MMSegReference(spec["network"])
+    state = random_state(reference.shapes(), SEED)
     np.savez(folder / "mmsegmentation.npz", **state)
-    model = parity.build(CONFIGS / config).model
-    parity.load_reference_state(model, state, "mmseg")
+    model = build(CONFIGS / config).model
+    load_reference_state(model, state, "mmseg")
     paddle.save(model.state_dict(), str(folder / "model.pdparams"))
     model.eval()
     for format in spec["formats"]:
@@ -150,9 +151,9 @@ def load_entry(entry: str, folder: pathlib.Path, threads: int | None = None) -> 
 
 def _ours(name, folder):
     import paddle
-    import parity
+    from torch_parity.stages import build
 
-    model = parity.build(CONFIGS / NETWORKS[name][0]).model
+    model = build(CONFIGS / NETWORKS[name][0]).model
     model.set_state_dict(paddle.load(str(folder / "model.pdparams")))
     return model
 
@@ -190,9 +191,9 @@ def _mmsegmentation(spec, reduced):
     import torch
 
     torch.set_num_threads(spec["threads"])
-    import torch_references
+    from torch_parity.mmseg_reference import MMSegReference
 
-    reference = torch_references.MMSegReference(spec["network"])
+    reference = MMSegReference(spec["network"])
     with np.load(pathlib.Path(spec["folder"]) / "mmsegmentation.npz") as state:
         reference.load(state)
     model = reference.model.eval()
@@ -261,11 +262,11 @@ def _torch_refinement(spec, images):
     import torch
 
     torch.set_num_threads(spec["threads"])
-    import torch_references
+    from torch_parity.mmseg_reference import MMSegReference
 
     with np.load(pathlib.Path(spec["folder"]) / "stub.npz") as file:
         state = {name: torch.from_numpy(array) for name, array in file.items()}
-    model = torch_references.MMSegReference("r50_cityscapes").model.eval()
+    model = MMSegReference("r50_cityscapes").model.eval()
     head, test_cfg = model.decode_head[1], model.test_cfg
     del model
     test_cfg.subdivision_num_points = spec["points"]

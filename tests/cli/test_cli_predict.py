@@ -16,8 +16,9 @@ from paddleseg.transforms import Compose, Normalize
 from PIL import Image
 from tiny_export import MEAN, NUM_CLASSES, STD, TinyNetwork, write_export
 
-from paddle_pointrend.cli import main, networks
+from paddle_pointrend.cli import main
 from paddle_pointrend.cli import predict as cli_predict
+from paddle_pointrend.deploy import export as export_module
 from paddle_pointrend.deploy.export import ExportError
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.deploy.runtimes import has_bfloat16
@@ -142,11 +143,11 @@ def export_tiny_network(exported, monkeypatch):
     """In the place of the export of the config's model: that of the TinyNetwork. The formats that were asked for."""
     asked = []
 
-    def export(layer, config, folder, file_format):
-        asked.append(file_format)
+    def export(layer, folder, *, format, **description):
+        asked.append(format)
         shutil.copytree(exported.logits, folder, dirs_exist_ok=True)
 
-    monkeypatch.setattr(networks, "_export", export)
+    monkeypatch.setattr(export_module, "export_model", export)
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: find_spec(name) if name == "paddle" else None)
     return asked
@@ -219,10 +220,10 @@ def test_predict_says_how_to_install_a_runtime_before_it_exports(exported, expor
 
 
 def test_predict_stays_in_eager_paddle_where_the_export_fails(exported, tmp_path, capsys, monkeypatch):
-    def export(*arguments):
+    def export(*arguments, **options):
         raise ExportError("it cannot be traced")
 
-    monkeypatch.setattr(networks, "_export", export)
+    monkeypatch.setattr(export_module, "export_model", export)
     monkeypatch.setattr(cli_predict, "MANY_IMAGES", 1)
     arguments = (exported, exported.weights, exported.root / "images/val0.png", tmp_path)
     assert predict(*arguments) == 0

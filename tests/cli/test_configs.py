@@ -14,10 +14,9 @@ from PIL import Image
 
 from paddle_pointrend import PointRendSeg
 from paddle_pointrend.cli import main
-from paddle_pointrend.cli.evaluation import evaluate_predictions
-from paddle_pointrend.cli.inference import plain_options
 from paddle_pointrend.paddleseg.configs import drop_pretrained
 from paddle_pointrend.paddleseg.datasets import check_files, check_samples
+from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(ROOT.glob("configs/[!_]*/*.yml"))
@@ -153,7 +152,7 @@ def test_ade20k_is_measured_at_the_images_own_size(ade20k_builder):
     check_samples(dataset, "val_dataset")
     assert dataset[0]["img"].shape == (3, 512, 683)
     assert dataset[0]["label"].shape == (1, 150, 200)
-    result = evaluate_predictions(_ThirdClass(150, (8, 8)), dataset, plain_options(), progress=False)
+    result = evaluate_predictions(_ThirdClass(150, (8, 8)), dataset, progress=False)
     assert result["prediction"]["class_iou"][3] == pytest.approx(1 / 150)
 
 
@@ -178,6 +177,6 @@ def test_voc12_is_read_and_measured_at_the_images_own_size(tmp_path):
         check_files(getattr(builder, name), name)
         check_samples(getattr(builder, name), name)
     assert builder.train_dataset[0]["img"].shape == (3, 512, 512)
-    result = evaluate_predictions(_ThirdClass(21, (512, 512)), builder.val_dataset, plain_options(), progress=False)
+    result = evaluate_predictions(_ThirdClass(21, (512, 512)), builder.val_dataset, progress=False)
     assert result["prediction"]["class_iou"][3] == pytest.approx(1 / 21)
     assert len(config.dic["class_names"]) == builder.val_dataset.num_classes == 21

@@ -12,12 +12,12 @@ from paddleseg.transforms import Compose, Normalize
 from tiny_export import MEAN, NUM_CLASSES, PALETTE, STD, TinyNetwork, write_export
 
 from paddle_pointrend.data.transforms import RandomResize, RGBToBGR
-from paddle_pointrend.deploy import predictor as predictor_module
+from paddle_pointrend.deploy import pipeline as pipeline_module
 from paddle_pointrend.deploy import rasters
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.deploy.rasters import RasterError
 from paddle_pointrend.deploy.runtimes import RuntimeLoadError
-from paddle_pointrend.deploy.sliding_window import OutputError
+from paddle_pointrend.inference.sliding_window import OutputError
 
 
 @pytest.fixture(scope="module")
@@ -357,7 +357,7 @@ def test_memory_does_not_hold_the_image(network, rasterio, tmp_path, monkeypatch
     """Never more rows of the picture than a window has, and never more rows of labels than tiles and a window have."""
     source = write_tiff(rasterio, tmp_path / "image.tif", random_image(1500, 40), **LAYOUTS["stripes"])
     asked, held = [], []
-    slide, write = predictor_module.slide, rasters._TileRowWriter.write
+    slide, write = pipeline_module.slide, rasters._TileRowWriter.write
 
     def spy(predict, read_rows, *arguments, **options):
         return slide(predict, lambda y1, y2: asked.append(y2 - y1) or read_rows(y1, y2), *arguments, **options)
@@ -366,7 +366,7 @@ def test_memory_does_not_hold_the_image(network, rasterio, tmp_path, monkeypatch
         write(self, rows)
         held.append(len(self._rows))
 
-    monkeypatch.setattr(predictor_module, "slide", spy)
+    monkeypatch.setattr(pipeline_module, "slide", spy)
     monkeypatch.setattr(rasters._TileRowWriter, "write", spy_write)
     predictor = Predictor.from_model(network, mean=MEAN, std=STD, window=(32, 48))
     predictor.predict_file(source, tmp_path / "labels.tif", progress=False)

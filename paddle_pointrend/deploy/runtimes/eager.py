@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paddle_pointrend.inference.logits import check_class_count
+
 if TYPE_CHECKING:
     from paddle import nn
 
@@ -37,8 +39,25 @@ class EagerRuntime:
         self._layer = layer
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self._logits(images).numpy()
+
+    def labels(self, images: np.ndarray) -> np.ndarray:
+        """Computes labels uint8 [N, H, W] where the logits are: on a GPU to copy those takes longer than the argmax.
+
+        Raises:
+            OutputError: more than 256 classes.
+        """
+        import paddle.nn.functional as F
+
+        logits = self._logits(images)
+        check_class_count(logits.shape[1])
+        if tuple(logits.shape[2:]) != images.shape[2:]:
+            logits = F.interpolate(logits, images.shape[2:], mode="bilinear")
+        return logits.argmax(axis=1).astype("uint8").numpy()
+
+    def _logits(self, images):
         import paddle
 
         with paddle.no_grad():
             outputs = self._layer(paddle.to_tensor(images))
-        return (outputs[0] if isinstance(outputs, (list, tuple)) else outputs).numpy()
+        return outputs[0] if isinstance(outputs, (list, tuple)) else outputs

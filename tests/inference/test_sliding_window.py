@@ -3,7 +3,7 @@ import paddle
 import pytest
 from paddleseg.core.infer import slide_inference
 
-from paddle_pointrend.deploy.sliding_window import OutputError, slide, slide_whole, window_starts
+from paddle_pointrend.inference.sliding_window import OutputError, slide, slide_whole, window_starts
 
 CASES = {
     "smaller than the window": ((9, 7), (16, 12), (8, 8)),

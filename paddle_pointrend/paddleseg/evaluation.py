@@ -1,18 +1,70 @@
 """Measures a model's predictions on a dataset."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
 import numpy as np
 import paddle
 from paddle import nn
+from paddleseg.core import infer
+from paddleseg.cvlibs import Config, SegBuilder
 from tqdm import tqdm
 
-from paddle_pointrend.cli.inference import predict_logits
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
-from paddle_pointrend.paddleseg.datasets import read_sample
+from paddle_pointrend.inference import ONE_PASS, InferenceOptions, label_maps, predict_logits, undo_transforms
+from paddle_pointrend.paddleseg.configs import as_config, build, path_of
+from paddle_pointrend.paddleseg.datasets import check_files, read_sample
 from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.models import load_model
+from paddle_pointrend.paddleseg.preprocessing import channels_first
 
 
-def evaluate_predictions(model, dataset, options, *, num_workers=0, progress=True):
+def evaluate(
+    config: str | os.PathLike | Config,
+    model: nn.Layer | str | os.PathLike,
+    opts: Sequence[str] = (),
+    *,
+    options: InferenceOptions = ONE_PASS,
+    num_workers: int = 0,
+    progress: bool = True,
+) -> dict[str, dict]:
+    """Measures a model on a config's val_dataset.
+
+    Args:
+        config: a YAML file, or what `load_config` read.
+        model: a layer, which is put into eval mode, or weights as `load_model` takes them.
+        opts: changes of the YAML file, "KEY=VALUE" strings.
+        options: test-time augmentation and sliding window; the config's test_config does not count.
+        num_workers: processes that read data.
+        progress: whether to show a progress bar.
+
+    Returns:
+        dict from a prediction's name to SegmentationMetrics.summary(), numbers from 0 to 1: "coarse" and "refined" of a
+        PointRendSeg, "prediction" of any other model.
+
+    Raises:
+        UsageError, CheckpointError: as of `load_model` and `evaluate_predictions`; a dataset that is not there.
+    """
+    config = as_config(config, opts)
+    if not isinstance(model, nn.Layer):
+        model = load_model(config, model)
+    model.eval()
+    dataset = build(SegBuilder(config), path_of(config), "val_dataset")
+    check_files(dataset, "val_dataset")
+    return evaluate_predictions(model, dataset, options, num_workers=num_workers, progress=progress)
+
+
+def evaluate_predictions(
+    model: nn.Layer,
+    dataset: paddle.io.Dataset,
+    options: InferenceOptions = ONE_PASS,
+    *,
+    num_workers: int = 0,
+    progress: bool = True,
+) -> dict[str, dict]:
     """Measures every prediction of a model on a dataset, in one forward pass an image.
 
     Under PaddlePaddle's launcher each process takes a share of the images and all get the sum of the counts.
@@ -21,7 +73,7 @@ def evaluate_predictions(model, dataset, options, *, num_workers=0, progress=Tru
         model: in eval mode. One with `predict_both` (PointRendSeg) gives "coarse" and "refined", any other
             "prediction".
         dataset: PaddleSeg's, in mode val.
-        options: of `inference_options`.
+        options: augmentation and sliding window.
         num_workers: processes that read data.
         progress: whether to show a progress bar, in the first process.
 
@@ -34,7 +86,7 @@ def evaluate_predictions(model, dataset, options, *, num_workers=0, progress=Tru
     rank, size = rank_and_size()
     if size > 1 and not paddle.distributed.is_initialized():
         paddle.distributed.init_parallel_env()
-    columns, layer = ["prediction"], model
+    columns, layer = ["prediction"], channels_first(model)
     if hasattr(model, "predict_both"):
         columns, layer = ["coarse", "refined"], _BothPredictions(model)
     metrics = {name: SegmentationMetrics(dataset.num_classes, dataset.ignore_index) for name in columns}
@@ -45,7 +97,7 @@ def evaluate_predictions(model, dataset, options, *, num_workers=0, progress=Tru
         for data in tqdm(loader, "evaluating", unit="image", disable=not progress or rank > 0):
             if "mistake" in data:
                 read_sample(dataset, int(data["mistake"]))
-            logits = predict_logits(layer, data["img"], data["trans_info"], options)
+            logits = _logits(layer, data["img"], data["trans_info"], options)
             _count(metrics, logits, data["label"], dataset.num_classes)
             counted += 1
     if counted != len(share):
@@ -57,7 +109,7 @@ def evaluate_predictions(model, dataset, options, *, num_workers=0, progress=Tru
 
 
 class _BothPredictions(nn.Layer):
-    """Coarse and refined logits side by side in one output: PaddleSeg's inference treats both alike."""
+    """Coarse and refined logits side by side in one output: augmentation and windows treat both alike."""
 
     def __init__(self, model):
         super().__init__()
@@ -86,6 +138,25 @@ class _Readable(paddle.io.Dataset):
         return len(self.dataset)
 
 
+def _logits(layer, image, trans_info, options):
+    """Logits [1, K, H, W] at the size that the image had before its transforms.
+
+    An array, or, of one forward pass over the whole image, a tensor: on a GPU they stay there.
+    """
+    if not options.augments and not options.slides_over(*image.shape[2:]):
+        return infer.reverse_transform(_first(layer(image)), trans_info, mode="bilinear")
+
+    def run(images):
+        return _first(layer(paddle.to_tensor(np.ascontiguousarray(images.transpose(0, 3, 1, 2))))).numpy()
+
+    logits = predict_logits(run, image.numpy().transpose(0, 2, 3, 1), options)
+    return undo_transforms(logits, trans_info, image.shape[2:])
+
+
+def _first(outputs):
+    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+
+
 def _count(metrics, logits, label, num_classes):
     if logits.shape[1] != len(metrics) * num_classes:
         raise UsageError(
@@ -94,9 +165,11 @@ def _count(metrics, logits, label, num_classes):
         )
     label = label.numpy().squeeze((0, 1))
     if list(logits.shape[2:]) != list(label.shape):
-        raise UsageError(f"an image's prediction has size {logits.shape[2:]}, its label {list(label.shape)}")
-    for metric, part in zip(metrics.values(), paddle.split(logits, len(metrics), axis=1)):
-        metric.update(part.argmax(axis=1).squeeze(0).numpy(), label)
+        raise UsageError(f"an image's prediction has size {list(logits.shape[2:])}, its label {list(label.shape)}")
+    for i, metric in enumerate(metrics.values()):
+        part = logits[:, i * num_classes : (i + 1) * num_classes]
+        labels = label_maps(part) if isinstance(part, np.ndarray) else part.argmax(axis=1).numpy()
+        metric.update(labels[0], label)
 
 
 def _sum_over_processes(count):
