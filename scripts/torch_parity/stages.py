@@ -49,8 +49,9 @@ def paddle_stages(model: PointRendSeg, images: np.ndarray) -> dict[str, np.ndarr
     steps = []
     model.subdivision(coarse, pyramid[:1]).run(coarse, model.num_subdivision_points, steps)
     for i, step in enumerate(steps):
-        stage = {"indices": step.indices, "coords": step.coords, "logits": step.point_logits, "refined": step.logits}
+        stage = {"indices": step.indices, "coords": step.coords}
         stage |= {"fine": point_sample(pyramid[0], step.coords), "coarse": point_sample(coarse, step.coords)}
+        stage |= {"logits": step.point_logits, "refined": step.logits}
         stages |= {f"step{i + 1}.{name}": value for name, value in stage.items()}
     stages = {name: value.numpy() for name, value in stages.items()}
     stages["logits"] = model(paddle.to_tensor(images))[0].numpy()
