@@ -6,12 +6,15 @@ import os
 import pathlib
 from typing import Any
 
+import numpy as np
 import paddle
 from paddleseg import core
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.utils import logger, train_profiler, utils
 
 from paddle_pointrend.errors import UsageError
+from paddle_pointrend.losses import PointSampledCrossEntropyLoss
+from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg import checkpoints, profiler
 from paddle_pointrend.paddleseg.configs import build, path_of
 from paddle_pointrend.paddleseg.datasets import StopOnError, check_files, check_samples
@@ -134,6 +137,7 @@ def _build_parts(config, *, do_eval, seed, num_workers, repeats):
     build(builder, path_of(config), "model")
     builder.model = utils.convert_sync_batchnorm(builder.model, paddle.get_device().split(":")[0])
     model, optimizer, losses = (build(builder, path_of(config), part) for part in ("model", "optimizer", "loss"))
+    _check_losses(losses["types"], model, train_dataset.num_classes)
     utils.set_cv2_num_threads(num_workers)
     if seed is not None:  # from here on each process draws its own crops and points
         utils.set_seed(seed + rank)
@@ -144,3 +148,20 @@ def _build_parts(config, *, do_eval, seed, num_workers, repeats):
         "optimizer": optimizer,
         "losses": losses,
     }
+
+
+def _check_losses(types, model, num_classes):
+    """Raises UsageError for losses that would fail at the first iteration."""
+    if isinstance(model, PointRendSeg) and not isinstance(types[-1], PointSampledCrossEntropyLoss):
+        raise UsageError(
+            f"loss.types: the last one is {type(types[-1]).__name__}, expected PointSampledCrossEntropyLoss, which takes "
+            "the points"
+        )
+    inner = [loss for outer in types for loss in getattr(outer, "losses", [outer])]  # MixedLoss has several
+    for loss in inner:
+        weight = getattr(loss, "weight", None)
+        if weight is not None and np.ndim(weight) == 1 and len(weight) != num_classes:
+            raise UsageError(
+                f"loss.types: the weight of {type(loss).__name__} has {len(weight)} numbers, expected one for each of "
+                f"the {num_classes} classes"
+            )
