@@ -154,8 +154,8 @@ def _check_losses(types, model, num_classes):
     """Raises UsageError for losses that would fail at the first iteration."""
     if isinstance(model, PointRendSeg) and not isinstance(types[-1], PointSampledCrossEntropyLoss):
         raise UsageError(
-            f"loss.types: the last one is {type(types[-1]).__name__}, expected PointSampledCrossEntropyLoss, which takes "
-            "the points"
+            f"loss.types: the last one is {type(types[-1]).__name__}, expected PointSampledCrossEntropyLoss, which "
+            "takes the points"
         )
     inner = [loss for outer in types for loss in getattr(outer, "losses", [outer])]  # MixedLoss has several
     for loss in inner:
