@@ -13,7 +13,7 @@ from torch_parity.reference import Reference
 from torch_parity.stages import build, load_reference_state
 from torch_parity.synthetic_data import random_coords, smooth_image, smooth_labels
 
-CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 # Our config's name -> the reference's.
 OUR_MMSEG_CONFIGS = {
     "cityscapes/pointrend_semantic_fpn_resnet101_mmseg.yml": "r101_cityscapes",
