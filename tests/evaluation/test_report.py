@@ -215,8 +215,8 @@ def test_comparison_figure_shows_four_panels_and_the_window():
     sample = make_sample()
     figure = comparison_figure(sample, PALETTE, panel_width=160)
     assert figure.dtype == np.uint8 and figure.shape == (28 + 120 + 8 + 120, 4 * 160 + 3 * 8, 3)
-    mended = (sample.refined == sample.truth) & (sample.coarse != sample.truth)
-    rows, columns = visualize.busiest_window(mended, 12, 16)
+    corrected = (sample.refined == sample.truth) & (sample.coarse != sample.truth)
+    rows, columns = visualize.busiest_window(corrected, 12, 16)
     window = visualize.colorize(sample.refined, PALETTE)[rows, columns]
     np.testing.assert_array_equal(figure[-120:, -160:], window.repeat(10, 0).repeat(10, 1))
     for start in range(0, 672, 168):

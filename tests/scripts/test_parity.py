@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from make_goldens import EVALUATED, map_summaries, point_values, summary, training_batch, unpacked
-from torch_parity import errors, synthetic_data
+from torch_parity import errors, pairs, synthetic_data
 from torch_parity.random_weights import random_state
 from torch_parity.stages import build, load_reference_state, paddle_stages, paddle_train_step
 
@@ -47,6 +47,11 @@ def network(request):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_goldens_are_small(name):
     assert (GOLDENS / f"{name}.npz").stat().st_size <= 50_000
+
+
+def test_the_configs_of_the_pairs_are_there():
+    names = (*pairs.OUR_MMSEG_CONFIGS, pairs.OUR_DETECTRON2_CONFIG)
+    assert [name for name in names if not (pairs.CONFIGS / name).is_file()] == []
 
 
 @pytest.mark.parametrize("title", EVALUATED)
