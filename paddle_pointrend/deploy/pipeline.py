@@ -141,7 +141,7 @@ class Pipeline:
         if isinstance(images, np.ndarray) and images.ndim != 4:
             return self._by_size([images], batch_size, predict)[0]
         if not isinstance(self.preprocess, Preprocessing):
-            batch_size = 1  # of others it is not known whether they bring images of one size to one size
+            batch_size = 1  # other transforms may bring images of one size to several
         places = {}
         for i, image in enumerate(images):
             places.setdefault(_check_image(image, channels).shape, []).append(i)
