@@ -83,9 +83,7 @@ def test_predict_reads_images_above_pillows_limit(trained, tmp_path, monkeypatch
     assert not [warning for warning in recwarn if "DecompressionBomb" in warning.category.__name__]
 
 
-def test_predict_skips_an_image_above_opencvs_limit_and_writes_png_where_it_does_not_write_the_kind(
-    trained, tmp_path, monkeypatch
-):
+def test_predict_skips_an_image_above_opencvs_limit_and_writes_unknown_kinds_as_png(trained, tmp_path, monkeypatch):
     whole = trained.root / "images/val0.png"
     for name in ("good.png", "large.png", "b.unknown"):
         shutil.copy(whole, tmp_path / name)
