@@ -23,7 +23,7 @@ def read_list(path: str | os.PathLike, separator: str = _BLANKS) -> list[list[st
     Raises:
         UsageError: no such file, or another encoding, where the message names the line.
     """
-    return [columns for _, columns in _numbered_rows(path, separator)]
+    return [split_columns(text, separator) for _, text in read_lines(path)]
 
 
 def read_pairs(path: str | os.PathLike, separator: str = _BLANKS) -> list[list[str]]:
@@ -32,7 +32,7 @@ def read_pairs(path: str | os.PathLike, separator: str = _BLANKS) -> list[list[s
     Raises:
         UsageError: also a line that has not two columns, which is named.
     """
-    rows = _numbered_rows(path, separator)
+    rows = [(number, split_columns(text, separator)) for number, text in read_lines(path)]
     for number, columns in rows:
         if len(columns) != 2:
             found = "1 column" if len(columns) == 1 else f"{len(columns)} columns"
@@ -41,25 +41,26 @@ def read_pairs(path: str | os.PathLike, separator: str = _BLANKS) -> list[list[s
     return [columns for _, columns in rows]
 
 
-def _numbered_rows(path, separator):
-    """(line number, columns) of each line that is not empty."""
+def read_lines(path: str | os.PathLike) -> list[tuple[int, str]]:
+    """Reads (line number, text without blanks around it) of each line that is not empty; errors as of `read_list`."""
     try:
         with open(path, "rb") as file:
             content = file.read().removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise UsageError(f"{path}: cannot read this list: {error.strerror}") from error
-    rows = []
+    lines = []
     for number, line in enumerate(content.splitlines(), start=1):
         try:
             text = line.decode("utf-8").strip()
         except UnicodeDecodeError as error:
             raise UsageError(f"{path}, line {number}: not UTF-8 (GBK, perhaps); save the list as UTF-8") from error
         if text:
-            rows.append((number, _split(text, separator)))
-    return rows
+            lines.append((number, text))
+    return lines
 
 
-def _split(text, separator):
+def split_columns(text: str, separator: str = _BLANKS) -> list[str]:
+    """Splits a line into its columns; `separator` as of `read_list`."""
     if separator == _BLANKS and "\t" not in text:
         return text.split()
     columns = [column.strip() for column in text.split("\t" if separator == _BLANKS else separator)]

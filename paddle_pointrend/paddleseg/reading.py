@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 import paddle
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Compose
 from PIL import Image
 
+from paddle_pointrend.data.images import ImageError, read_image
 from paddle_pointrend.data.labels import read_label
 from paddle_pointrend.data.lists import read_pairs
 from paddle_pointrend.errors import UsageError, one_line
@@ -37,7 +37,7 @@ class CheckedCompose:
         """
         paths = {key: data.get(key) for key in ("img", "label")}
         if isinstance(paths["img"], str):
-            data["img"] = _read_image(paths["img"], self.compose.read_flag)
+            data["img"] = _read_image(paths["img"], self.compose.img_channels)
         if isinstance(paths["label"], str):
             data["label"] = read_label(paths["label"])
         if isinstance(data.get("label"), np.ndarray):
@@ -84,16 +84,13 @@ def build_dataset(build: Callable[[], paddle.io.Dataset], separator: str = " ") 
     return dataset
 
 
-def _read_image(path, flag):
-    if not os.path.isfile(path):
-        raise UsageError(f"{path}: there is no such file")
+def _read_image(path, channels):
+    """float32 [H, W, 3] in BGR, which Compose turns into RGB, or [H, W]."""
     try:
-        pixels = cv2.imread(path, flag)
-    except cv2.error as error:  # more pixels than OpenCV's limit
-        raise UsageError(f"cannot read {path}: {one_line(error)}") from error
-    if pixels is None:
-        raise UsageError(f"cannot read {path}")
-    return pixels.astype("float32")
+        pixels = read_image(path, channels, whole=False)
+    except ImageError as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    return (pixels if channels == 1 else pixels[..., ::-1]).astype("float32")
 
 
 def _check_same_size(data, paths):
