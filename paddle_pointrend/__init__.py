@@ -19,7 +19,7 @@ if os.environ.get("PADDLE_POINTREND_RUNTIME_ONLY") != "1":
     from paddle_pointrend.models.semantic_fpn import FPN, SemanticFPN
     from paddle_pointrend.paddleseg import compat
     from paddle_pointrend.paddleseg.registry import register_components
-    from paddle_pointrend.points.operations import (
+    from paddle_pointrend.points import (
         calculate_uncertainty,
         point_sample,
         sample_training_points,

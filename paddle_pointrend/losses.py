@@ -4,7 +4,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from paddle_pointrend.points.operations import point_sample
+from paddle_pointrend.points import point_sample
 
 _LABEL_DTYPES = (paddle.uint8, paddle.int8, paddle.int16, paddle.int32, paddle.int64)
 

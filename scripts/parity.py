@@ -11,14 +11,8 @@ from unittest import mock
 import numpy as np
 import paddle
 
+from paddle_pointrend import point_sample
 from paddle_pointrend.models import pointrend
-from paddle_pointrend.points import eager_cpu as cpu_maps
-from paddle_pointrend.points.operations import (
-    calculate_uncertainty,
-    order_as_in_memory,
-    point_sample,
-    select_uncertain_points,
-)
 
 IGNORED = 255
 TOLERANCE = 2e-5  # of the standard deviation of the reference's map
@@ -243,19 +237,15 @@ def paddle_stages(model, images):
     segmentor = model.segmentor
     maps = segmentor.backbone(paddle.to_tensor(_padded(images, model.size_divisor)))
     pyramid = segmentor.fpn(maps)
-    logits = coarse = segmentor.head(pyramid)
+    coarse = segmentor.head(pyramid)
     stages = {f"res{i + 2}": m for i, m in enumerate(maps)} | {f"p{i + 2}": m for i, m in enumerate(pyramid)}
     stages["coarse"] = coarse
-    for i, num_points in enumerate(model.num_subdivision_points):
-        doubled = cpu_maps.double(logits)
-        indices, coords = select_uncertain_points(calculate_uncertainty(doubled), num_points)
-        fine, at_points = point_sample(pyramid[0], coords), point_sample(coarse, coords)
-        logits, used_coords = model.subdivide(logits, coarse, pyramid[:1], num_points)
-        if not np.array_equal(used_coords.numpy(), order_as_in_memory(indices, doubled.shape[2:])[1].numpy()):
-            raise AssertionError("subdivide chose other points than select_uncertain_points")
-        step = {"indices": indices, "coords": coords, "fine": fine, "coarse": at_points}
-        step |= {"logits": model.point_head(fine, at_points), "refined": logits}
-        stages |= {f"step{i + 1}.{name}": value for name, value in step.items()}
+    steps = []
+    model.subdivision(coarse, pyramid[:1]).run(coarse, model.num_subdivision_points, steps)
+    for i, step in enumerate(steps):
+        stage = {"indices": step.indices, "coords": step.coords, "logits": step.point_logits, "refined": step.logits}
+        stage |= {"fine": point_sample(pyramid[0], step.coords), "coarse": point_sample(coarse, step.coords)}
+        stages |= {f"step{i + 1}.{name}": value for name, value in stage.items()}
     stages = {name: value.numpy() for name, value in stages.items()}
     stages["logits"] = model(paddle.to_tensor(images))[0].numpy()
     stages["argmax"] = stages["logits"].argmax(axis=1)

@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 import pytest
 
-from paddle_pointrend.models import pointrend
-from paddle_pointrend.points.operations import select_uncertain_points
+from paddle_pointrend.points import subdivision
+from paddle_pointrend.points.selection import select_subdivision_points
 
 TINY_CLASSES = 4
 
@@ -141,10 +141,10 @@ def chosen_points(monkeypatch):
     """A list that every subdivision step appends to: (the shape of the uncertainty map, the number of points)."""
     steps = []
 
-    def watch(uncertainty, num_points, **options):
-        indices, coords = select_uncertain_points(uncertainty, num_points, **options)
+    def watch(uncertainty, *args):
+        indices, coords, mask = select_subdivision_points(uncertainty, *args)
         steps.append((list(uncertainty.shape), coords.shape[1]))
-        return indices, coords
+        return indices, coords, mask
 
-    monkeypatch.setattr(pointrend, "select_uncertain_points", watch)
+    monkeypatch.setattr(subdivision, "select_subdivision_points", watch)
     return steps

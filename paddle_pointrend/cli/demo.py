@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import paddle
-import paddle.nn.functional as F
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 from tqdm import tqdm
@@ -144,19 +143,14 @@ def trace_sample(model, dataset, index):
     image_path, label_path = dataset.file_list[index]
     data = dataset[index]
     image = paddle.to_tensor(data["img"]).unsqueeze(0)
-    coarse_logits, fine_features = model.segmentor.forward_features(image)
-    steps, logits = [], coarse_logits
-    for num_points in model.num_subdivision_points:
-        logits, coords = model.subdivide(logits, coarse_logits, fine_features, num_points)
-        steps.append(SubdivisionStep(coords[0].numpy(), tuple(logits.shape[2:])))
-    coarse, refined = (F.interpolate(map_, size=image.shape[2:], mode="bilinear") for map_ in (coarse_logits, logits))
+    trace = model.trace(image)
     return Sample(
         name=Path(image_path).stem.removesuffix("_leftImg8bit"),
         image=cv2.imread(image_path)[..., ::-1],
         truth=cv2.imread(label_path, cv2.IMREAD_UNCHANGED),
-        coarse=coarse.argmax(1)[0].numpy(),
-        refined=refined.argmax(1)[0].numpy(),
-        steps=steps,
+        coarse=trace.coarse.argmax(1)[0].numpy(),
+        refined=trace.refined.argmax(1)[0].numpy(),
+        steps=[SubdivisionStep(step.coords[0].numpy(), tuple(step.logits.shape[2:])) for step in trace.steps],
     )
 
 

@@ -16,8 +16,9 @@ from paddle import nn
 
 from paddle_pointrend.deploy.runtimes import FORMATS, fastest_runtime, load_runtime, read_deploy_file
 from paddle_pointrend.evaluation.visualize import default_palette
+from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.models.taps import image_channels
-from paddle_pointrend.points.operations import grid_sample_everywhere
+from paddle_pointrend.points.graph import ONNX_GRAPH
 
 OUTPUTS = ("logits", "label")
 ONNX_OPSET = 18
@@ -69,7 +70,8 @@ def export_model(
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as draft:
         draft = pathlib.Path(draft)
-        _trace(_Exported(model, output, output_size), draft / "model", channels, format)
+        execution = ONNX_GRAPH if format == "onnx" else None
+        _trace(_Exported(model, output, output_size, execution), draft / "model", channels, format)
         if format == "onnx":
             _to_onnx(draft, output)
         (draft / "deploy.yaml").write_text(yaml.safe_dump(deploy, sort_keys=False, allow_unicode=True))
@@ -113,19 +115,26 @@ def compare_with_eager(model, folder, runtime=None, sizes=CHECKED_SIZES, *, outp
 
 
 class _Exported(nn.Layer):
-    """The model's first output, resized and as labels if so asked."""
+    """The model's first output, resized and as labels if so asked.
 
-    def __init__(self, model, output, output_size):
+    execution: how a PointRendSeg refines; None for the way it chooses itself.
+    """
+
+    def __init__(self, model, output, output_size, execution=None):
         super().__init__()
         self.model = model
+        self.execution = execution
         self.makes_labels = output == "label"
         self.output_size = output_size
 
     def forward(self, x):
-        if self.makes_labels and self.output_size is None and hasattr(self.model, "predict_labels"):
-            return self.model.predict_labels(x).astype("uint8")
-        outputs = self.model(x)
-        logits = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+        if isinstance(self.model, PointRendSeg):
+            if self.makes_labels and self.output_size is None:
+                return self.model.predict_labels(x, self.execution).astype("uint8")
+            logits = self.model.predict_logits(x, self.execution)
+        else:
+            outputs = self.model(x)
+            logits = outputs[0] if isinstance(outputs, (list, tuple)) else outputs
         if self.output_size is not None:
             logits = F.interpolate(logits, size=self.output_size, mode="bilinear", align_corners=False)
         return logits.argmax(axis=1).astype("uint8") if self.makes_labels else logits
@@ -181,7 +190,6 @@ def _trace(layer, path, channels, format):
     with contextlib.ExitStack() as replaced:
         replaced.enter_context(_replaced(F, "interpolate", _with_size_for_scale_factor))
         if format == "onnx":
-            replaced.enter_context(grid_sample_everywhere())
             replaced.enter_context(_replaced(F, "adaptive_avg_pool2d", _with_products_for_cells))
             replaced.enter_context(_replaced(paddle.nn.layer.norm, "layer_norm", _with_means_over_axes))
         try:

@@ -33,6 +33,13 @@ class FixedSegmentor(nn.Layer):
         return self.maps
 
 
+def step_of(model, coarse_logits, fine_features, num_points):
+    """(the map after one step, the points' coords)"""
+    subdivision = model.subdivision(coarse_logits, fine_features)
+    step = subdivision.step(coarse_logits, num_points)
+    return subdivision.put(step), step.coords
+
+
 def small_model(num_classes=3, *, backbone=None, **options):
     options = {"num_train_points": 20, "num_subdivision_points": 30, **options}
     segmentor = SemanticFPN(num_classes, backbone or TinyBackbone(), fpn_channels=8, head_channels=8)
@@ -98,8 +105,9 @@ class TestTraining:
         start, end = np.mean(history[:3], axis=0), np.mean(history[-3:], axis=0)
         assert (end < 0.7 * start).all()
 
-    def test_to_static_draws_new_points_each_time(self):
-        model = paddle.jit.to_static(small_model(), full_graph=True)
+    @pytest.mark.parametrize("full_graph", [True, False])  # False is what PaddleSeg's --to_static_training asks for
+    def test_to_static_draws_new_points_each_time(self, full_graph):
+        model = paddle.jit.to_static(small_model(), full_graph=full_graph)
         model.train()
         images = paddle.randn([2, 3, 64, 64])
         (coarse, (point_logits, first)), (_, (_, second)) = model(images), model(images)
@@ -151,7 +159,7 @@ class TestRefinement:
     def test_a_step_changes_the_chosen_points_only(self):
         coarse, fine = paddle.randn([2, 4, 6, 7]), paddle.randn([2, 3, 12, 14])
         model = PointRendSeg(FixedSegmentor(coarse, [fine]), {"hidden_channels": 8})
-        logits, coords = model.subdivide(coarse, coarse, [fine], 9)
+        logits, coords = step_of(model, coarse, [fine], 9)
         doubled = slow.resize_bilinear(coarse.numpy(), (12, 14))
         columns, rows = np.floor(coords.numpy() * [14, 12]).astype(int).transpose(2, 0, 1)
         chosen = np.zeros((2, 12, 14), bool)
@@ -210,9 +218,9 @@ class TestRefinement:
         margins = -calculate_uncertainty(doubled).numpy()
         threshold = float(np.quantile(np.sort(margins.reshape(2, -1))[:, :400], 0.6))
         model.refine_threshold = threshold
-        partly, _ = model.subdivide(coarse_logits, coarse_logits, fine_features, 400)
+        partly, _ = step_of(model, coarse_logits, fine_features, 400)
         model.refine_threshold = None
-        fully, _ = model.subdivide(coarse_logits, coarse_logits, fine_features, 400)
+        fully, _ = step_of(model, coarse_logits, fine_features, 400)
         expected = np.where(margins <= threshold, fully.numpy(), doubled.numpy())
         np.testing.assert_allclose(partly.numpy(), expected, atol=1e-5)
         assert not np.array_equal(partly.numpy(), fully.numpy())
