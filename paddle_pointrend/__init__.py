@@ -1,4 +1,4 @@
-"""PointRend for PaddlePaddle. Importing the package mends PaddleSeg where it needs it and registers the components."""
+"""PointRend for PaddlePaddle. Importing it fixes PaddleSeg where that needs it and registers the components."""
 
 import os
 
@@ -14,10 +14,11 @@ __all__ = ["Predictor"]
 # Where exported networks run in OpenVINO or ONNX Runtime and nothing else is done, Paddle is not needed.
 if os.environ.get("PADDLE_POINTREND_RUNTIME_ONLY") != "1":
     from paddle_pointrend.losses import PointSampledCrossEntropyLoss
+    from paddle_pointrend.models.fpn import FPN
     from paddle_pointrend.models.point_head import PointHead
     from paddle_pointrend.models.pointrend import PointRendSeg
-    from paddle_pointrend.models.semantic_fpn import FPN, SemanticFPN
-    from paddle_pointrend.paddleseg import compat
+    from paddle_pointrend.models.semantic_fpn import SemanticFPN
+    from paddle_pointrend.paddleseg import compat, evaluate, load_model
     from paddle_pointrend.paddleseg.registry import register_components
     from paddle_pointrend.points import (
         calculate_uncertainty,
@@ -34,6 +35,8 @@ if os.environ.get("PADDLE_POINTREND_RUNTIME_ONLY") != "1":
         "PointSampledCrossEntropyLoss",
         "SemanticFPN",
         "calculate_uncertainty",
+        "evaluate",
+        "load_model",
         "point_sample",
         "sample_training_points",
         "scatter_paddle",

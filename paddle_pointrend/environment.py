@@ -1,4 +1,4 @@
-"""CPU settings that only count when they are made before Paddle is imported.
+"""Makes the CPU settings that only count before Paddle is imported.
 
 The package's __init__ calls prepare_command_line() first of all. In a program that imports paddle_pointrend
 as a library nothing is set: it is the program's own affair.
@@ -10,7 +10,7 @@ import pathlib
 import sys
 
 
-def prepare_command_line():
+def prepare_command_line() -> list[str]:
     """Sets thread count and, on AMD, MKL's code path, if this is the paddle-pointrend command on CPU.
 
     Paddle takes one thread unless OMP_NUM_THREADS says otherwise, and the MKL in its CPU wheel takes a slow
@@ -52,8 +52,8 @@ def _gpu_wheel_is_installed():
     return any(True for _ in importlib.metadata.distributions(name="paddlepaddle-gpu"))
 
 
-def processors():
-    """The processors that this process may use."""
+def processors() -> int:
+    """Counts the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,15 +1,19 @@
-"""Files that are written whole or not at all."""
+"""Writes files whole or not at all."""
+
+from __future__ import annotations
 
 import contextlib
 import errno
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
-def whole_file(path):
-    """The path of a temporary file beside `path`, to be written in the block; it takes its name at the block's end.
+def whole_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives the path of a temporary file, to be written in the block; it takes the name `path` at the block's end.
 
     So the file is either as it was or whole, even if the process is killed. A symbolic link stays one: its target is
     written.
@@ -25,26 +29,26 @@ def whole_file(path):
         os.replace(draft, target)
 
 
-def write_whole(path, data):
+def write_whole(path: str | os.PathLike, data: bytes) -> None:
     """Writes bytes to a `whole_file`."""
     with whole_file(path) as draft:
         draft.write_bytes(data)
 
 
-def write_json(path, content):
+def write_json(path: str | os.PathLike, content: Any) -> None:
     """Writes a JSON file with `write_whole`. ValueError for NaN and infinities, which JSON lacks."""
     write_whole(path, json.dumps(content, indent=2, allow_nan=False).encode())
 
 
-def check_writable(path):
-    """Raises OSError if a `whole_file` cannot be written there; found before the work rather than after it."""
+def check_writable(path: str | os.PathLike) -> None:
+    """Tries to write a `whole_file` there: before the work rather than after it. OSError if that fails."""
     with _draft(path) as (draft, _):
         draft.touch()
 
 
 @contextlib.contextmanager
 def _draft(path):
-    """(the path of a temporary file beside the target, the target); the file is removed unless it was renamed."""
+    """Gives a temporary file beside the target, and the target; removes the file unless it was renamed."""
     target = Path(path).resolve()
     if target.exists() and not target.is_file():  # a rename would put a file in the place of a device
         raise OSError(errno.EINVAL, "this is not a regular file", str(path))

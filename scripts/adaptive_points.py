@@ -13,28 +13,34 @@ import os
 import pathlib
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import numpy as np
-from exports import export_coarse
-from reports import SCORES, score_cells, scores_of, write_report
-from timing import quartiles
+from measuring.exports import export_coarse
+from measuring.reports import write_report
+from measuring.tables import SCORES, score_cells, scores_of
+from measuring.timing import quartiles
+from paddleseg.cvlibs import SegBuilder
 from tqdm import tqdm
 
-from paddle_pointrend.cli.common import build
-from paddle_pointrend.cli.inference import load_trained_model
+from paddle_pointrend import PointRendSeg
 from paddle_pointrend.deploy.export import export_model
-from paddle_pointrend.deploy.runtimes import FORMATS, load_runtime
+from paddle_pointrend.deploy.runtimes import RUNTIMES, Runtime, load_runtime
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.files import write_whole
+from paddle_pointrend.paddleseg import build, load_config, load_model
 
 THRESHOLDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 FULL, COARSE = "all points", "coarse"
 
 
-def export_variants(model, thresholds, folder, file_format):
-    """Name -> exported folder: the coarse network, one for each threshold, and full refinement."""
+def export_variants(
+    model: PointRendSeg, thresholds: Sequence[float], folder: pathlib.Path, file_format: str
+) -> dict[str, pathlib.Path]:
+    """Exports name -> folder: the coarse network, one for each threshold, and full refinement."""
     folders = {COARSE: folder / "coarse"}
     export_coarse(model, folders[COARSE], format=file_format)
     for threshold in (*thresholds, None):
@@ -45,8 +51,10 @@ def export_variants(model, thresholds, folder, file_format):
     return folders
 
 
-def measure(runtimes, dataset, num_classes):
-    """(name -> SegmentationMetrics, seconds [images, variants]) of a dataset."""
+def measure(
+    runtimes: Mapping[str, Runtime], dataset: Any, num_classes: int
+) -> tuple[dict[str, SegmentationMetrics], np.ndarray]:
+    """Measures (name -> SegmentationMetrics, seconds [images, variants]) of a dataset."""
     metrics = {name: SegmentationMetrics(num_classes) for name in runtimes}
     seconds = np.empty([len(dataset), len(runtimes)])
     for _ in range(3):  # a runtime compiles for a size that comes the third time
@@ -62,8 +70,8 @@ def measure(runtimes, dataset, num_classes):
     return metrics, seconds
 
 
-def table(records):
-    """The records as Markdown."""
+def table(records: list[dict[str, Any]]) -> str:
+    """Writes the records as Markdown."""
     lines = ["| refined | mIoU | boundary IoU | ms an image | time / all points |", "|---|---|---|---|---|"]
     for record in records:
         milliseconds = f"{1000 * float(np.median(record['seconds'])):.0f}"
@@ -71,8 +79,8 @@ def table(records):
     return "\n".join(lines)
 
 
-def draw(records):
-    """A PNG: both scores against time."""
+def draw(records: list[dict[str, Any]]) -> bytes:
+    """Draws a PNG: both scores against time."""
     import io
 
     import matplotlib.figure
@@ -94,21 +102,24 @@ def draw(records):
     return png.getvalue()
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True)
     parser.add_argument("--model_path", required=True)
     parser.add_argument("--opts", nargs="+")
     parser.add_argument("--thresholds", type=float, nargs="+", default=THRESHOLDS)
-    parser.add_argument("--runtime", choices=FORMATS, default="onnxruntime")
+    parser.add_argument(
+        "--runtime", choices=[name for name in RUNTIMES if RUNTIMES[name].format], default="onnxruntime"
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--save_dir", type=pathlib.Path, default=pathlib.Path("output/adaptive_points"))
     args = parser.parse_args(argv)
     args.save_dir.mkdir(parents=True, exist_ok=True)
-    _, builder, model = load_trained_model(args)
-    dataset = build(builder, args.config, "val_dataset")
+    config = load_config(args.config, opts=args.opts)
+    model = load_model(config, args.model_path)
+    dataset = build(SegBuilder(config), args.config, "val_dataset")
     with tempfile.TemporaryDirectory() as folder:
-        folders = export_variants(model, args.thresholds, pathlib.Path(folder), FORMATS[args.runtime])
+        folders = export_variants(model, args.thresholds, pathlib.Path(folder), RUNTIMES[args.runtime].format)
         runtimes = {name: load_runtime(args.runtime, path, num_threads=args.threads) for name, path in folders.items()}
         metrics, seconds = measure(runtimes, dataset, dataset.num_classes)
     records = []

@@ -1,4 +1,4 @@
-"""Trained weights exported, on every runtime, against eager Paddle: logits, labels and scores on a val set.
+"""Compares trained weights, exported, on every runtime with eager Paddle: logits, labels and scores on a val set.
 
     python scripts/compare_runtimes.py --config configs/camvid/pointrend_semantic_fpn_resnet18_stride8.yml \
         --model_path output/camvid/stride8/iter_600/model.pdparams
@@ -11,21 +11,25 @@ import argparse
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import numpy as np
 import paddle
-from benchmark_networks import REDUCED, RUNTIMES, load_entry
-from exports import export_coarse
-from reports import score_cells, scores_of, write_report
+from benchmarking.networks import REDUCED, RUNTIMES, load_entry
+from measuring.exports import export_coarse
+from measuring.reports import write_report
+from measuring.tables import score_cells, scores_of
+from paddleseg.cvlibs import SegBuilder
 from tqdm import tqdm
 
-from paddle_pointrend.cli.common import build
-from paddle_pointrend.cli.inference import load_trained_model
+from paddle_pointrend import PointRendSeg
 from paddle_pointrend.deploy.export import export_model
-from paddle_pointrend.deploy.runtimes import has_bfloat16, installed_runtimes
+from paddle_pointrend.deploy.runtimes import Runtime, has_bfloat16, installed_runtimes
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
+from paddle_pointrend.paddleseg import build, load_config, load_model
 
 PARTS = ("coarse", "refined")
 
@@ -34,16 +38,16 @@ def _runs_here(name):
     return name.removesuffix(REDUCED) in installed_runtimes() and (not name.endswith(REDUCED) or has_bfloat16())
 
 
-def load_all(model, names, folder):
-    """(entry, part) -> the runtime, of the network exported to `folder` in the formats that they read."""
+def load_all(model: PointRendSeg, names: Iterable[str], folder: pathlib.Path) -> dict[tuple[str, str], Runtime]:
+    """Exports the network to `folder` in the formats that the runtimes read: (entry, part) -> the runtime."""
     for file_format in {RUNTIMES[name] for name in names}:
         export_coarse(model, folder / f"coarse-{file_format}", format=file_format)
         export_model(model, folder / f"refined-{file_format}", format=file_format)
     return {(name, part): load_entry(name, folder / f"{part}-{RUNTIMES[name]}") for name in names for part in PARTS}
 
 
-def compare(model, runtimes, dataset):
-    """A record for each part in eager Paddle, and for each runtime and part.
+def compare(model: PointRendSeg, runtimes: Mapping[tuple[str, str], Runtime], dataset: Any) -> list[dict[str, Any]]:
+    """Makes a record for each part in eager Paddle, and for each runtime and part.
 
     What differs from eager, the largest difference of logits and the pixels of another label, and the scores.
     """
@@ -71,8 +75,8 @@ def compare(model, runtimes, dataset):
     ]
 
 
-def table(records):
-    """The records as Markdown."""
+def table(records: list[dict[str, Any]]) -> str:
+    """Writes the records as Markdown."""
     lines = ["| runtime | network | largest difference of logits | pixels of another label | mIoU | boundary IoU |"]
     lines.append("|---|---|---|---|---|---|")
     for record in records:
@@ -82,7 +86,7 @@ def table(records):
     return "\n".join(lines)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True)
     parser.add_argument("--model_path", required=True)
@@ -92,8 +96,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
     names = args.runtimes or [name for name in RUNTIMES if _runs_here(name)]
     args.save_dir.mkdir(parents=True, exist_ok=True)
-    _, builder, model = load_trained_model(args)
-    dataset = build(builder, args.config, "val_dataset")
+    config = load_config(args.config, opts=args.opts)
+    model = load_model(config, args.model_path)
+    dataset = build(SegBuilder(config), args.config, "val_dataset")
     with tempfile.TemporaryDirectory() as folder:
         records = compare(model, load_all(model, names, pathlib.Path(folder)), dataset)
     write_report(args.save_dir, "compare_runtimes", records, table(records))

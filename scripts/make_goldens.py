@@ -4,7 +4,7 @@
 
 A file keeps the names and shapes of a reference's checkpoint; of every stage in evaluation and of every gradient of one
 training step its deviation or norm and a few entries at random places; and both losses. The weights and the inputs are
-not kept: parity.random_state and its neighbours give them again.
+not kept: torch_parity/random_weights.py and synthetic_data.py give them again.
 """
 
 import argparse
@@ -12,10 +12,15 @@ import io
 import json
 import pathlib
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
-import parity
-import torch_references
+from torch_parity.detectron2_reference import Detectron2Reference
+from torch_parity.mmseg_reference import MMSegReference
+from torch_parity.random_weights import random_state
+from torch_parity.randomness import places
+from torch_parity.reference import Reference
+from torch_parity.synthetic_data import random_coords, smooth_image, smooth_labels
 
 from paddle_pointrend.files import write_whole
 
@@ -25,17 +30,17 @@ TRAINED = (2, 96, 160)
 ENTRIES = {"stage": 48, "gradient": 3, "points": 24, "channels": 4}
 
 
-def golden(reference):
-    """Name -> array: what a file keeps."""
+def golden(reference: Reference) -> dict[str, np.ndarray]:
+    """Computes name -> array, what a file keeps."""
     arrays = {"shapes": packed({name: list(shape) for name, shape in reference.shapes().items()})}
-    reference.load(parity.random_state(reference.shapes(), 0))
+    reference.load(random_state(reference.shapes(), 0))
     for title, shape in EVALUATED.items():
-        stages = reference.evaluate(parity.smooth_image(shape, 0))
+        stages = reference.evaluate(smooth_image(shape, 0))
         arrays |= {f"{title}.{name}": array for name, array in map_summaries(stages).items()}
         for step in steps_of(stages):
             chosen = some_points(step, stages)
             arrays |= {f"{title}.{step}.chosen": chosen, f"{title}.{step}.values": point_values(step, stages, chosen)}
-    reference.load(parity.random_state(reference.shapes(), 0, calm=True))
+    reference.load(random_state(reference.shapes(), 0, calm=True))
     losses, gradients = reference.train_step(*training_batch(reference.num_train_points, reference.num_classes))
     arrays["losses"] = np.array(losses, "float64")
     arrays["gradient_names"] = packed(list(gradients))
@@ -43,27 +48,27 @@ def golden(reference):
     return arrays
 
 
-def map_summaries(stages):
-    """Stage -> summary, of those that are maps."""
+def map_summaries(stages: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Summarises the stages that are maps: stage -> summary."""
     maps = {name: array for name, array in stages.items() if array.ndim == 4}
     summaries = {name: summary(name, array, ENTRIES["stage"]) for name, array in maps.items()}
     return summaries | {"argmax": np.bincount(stages["argmax"].ravel())}
 
 
-def steps_of(stages):
-    """The steps of the refinement, in order."""
+def steps_of(stages: dict[str, np.ndarray]) -> list[str]:
+    """Lists the steps of the refinement, in order."""
     return [name.partition(".")[0] for name in stages if name.endswith(".indices")]
 
 
-def some_points(step, stages):
-    """int64 [points, 2]: the image and the index of some points that a step chose."""
+def some_points(step: str, stages: dict[str, np.ndarray]) -> np.ndarray:
+    """Takes some points that a step chose, image and index: int64 [points, 2]."""
     indices = np.sort(stages[f"{step}.indices"], axis=1)
-    places = parity.places(f"{step}.chosen", indices.size, ENTRIES["points"])
-    return np.stack([places // indices.shape[1], indices.ravel()[places]], axis=1)
+    chosen = places(f"{step}.chosen", indices.size, ENTRIES["points"])
+    return np.stack([chosen // indices.shape[1], indices.ravel()[chosen]], axis=1)
 
 
-def point_values(step, stages, chosen):
-    """float32 [points, values]: what a step has at given points, NaN where it did not choose them.
+def point_values(step: str, stages: dict[str, np.ndarray], chosen: np.ndarray) -> np.ndarray:
+    """Reads what a step has at given points: float32 [points, values], NaN where it did not choose them.
 
     Looked up by index, since the order of points that are unsure alike is arbitrary.
     """
@@ -73,44 +78,44 @@ def point_values(step, stages, chosen):
         values = [stages[f"{step}.coords"][image, found]]
         for name in ("fine", "coarse", "logits"):
             array = stages[f"{step}.{name}"][image]
-            channels = parity.places(f"{step}.{name}", len(array), ENTRIES["channels"])
+            channels = places(f"{step}.{name}", len(array), ENTRIES["channels"])
             values.append(array[channels][:, found].T)
         row = np.concatenate(values, axis=1)
         rows.append(row[0] if len(row) else np.full(row.shape[1], np.nan))
     return np.array(rows, "float32")
 
 
-def training_batch(num_points, num_classes):
-    """Images, labels and points of the training step."""
-    coords = parity.random_coords(TRAINED[0], num_points, 0)
-    return parity.smooth_image(TRAINED, 0), parity.smooth_labels(TRAINED, num_classes, 0), coords
+def training_batch(num_points: int, num_classes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draws images, labels and points of the training step."""
+    coords = random_coords(TRAINED[0], num_points, 0)
+    return smooth_image(TRAINED, 0), smooth_labels(TRAINED, num_classes, 0), coords
 
 
-def summary(name, array, num_entries):
-    """float32: mean, deviation and norm of an array, then some of its entries."""
-    entries = array.ravel()[parity.places(name, array.size, num_entries)]
+def summary(name: str, array: np.ndarray, num_entries: int) -> np.ndarray:
+    """Summarises an array, float32: mean, deviation and norm, then some of its entries."""
+    entries = array.ravel()[places(name, array.size, num_entries)]
     figures = array.mean(dtype="float64"), array.std(dtype="float64"), np.linalg.norm(array.astype("float64"))
     return np.concatenate([figures, entries]).astype("float32")
 
 
-def packed(content):
-    """What json can write, as uint8."""
+def packed(content: object) -> np.ndarray:
+    """Packs what json can write as uint8."""
     return np.frombuffer(zlib.compress(json.dumps(content).encode(), 9), "uint8")
 
 
-def unpacked(array):
-    """The inverse of `packed`."""
+def unpacked(array: np.ndarray) -> object:
+    """Undoes `packed`."""
     return json.loads(zlib.decompress(array.tobytes()))
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detectron2", required=True, help="a checkout of detectron2")
     args = parser.parse_args(argv)
     references = {
-        "mmseg_r50": lambda: torch_references.MMSegReference("r50_cityscapes"),
-        "mmseg_r101": lambda: torch_references.MMSegReference("r101_cityscapes"),
-        "detectron2_r101": lambda: torch_references.Detectron2Reference(args.detectron2),
+        "mmseg_r50": lambda: MMSegReference("r50_cityscapes"),
+        "mmseg_r101": lambda: MMSegReference("r101_cityscapes"),
+        "detectron2_r101": lambda: Detectron2Reference(args.detectron2),
     }
     FOLDER.mkdir(exist_ok=True)
     for name, build in references.items():

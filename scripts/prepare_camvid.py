@@ -8,6 +8,7 @@ The source has train/, trainannot/, val/, valannot/ with PNGs of the same names;
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ from tqdm import tqdm
 VOID, IGNORE_INDEX = 11, 255
 
 
-def prepare_split(source, target, split):
+def prepare_split(source: Path, target: Path, split: str) -> list[str]:
     """Copies images, rewrites labels, returns the list lines of one split."""
     lines = []
     for image in tqdm(sorted((source / split).glob("*.png")), desc=split):
@@ -33,7 +34,7 @@ def prepare_split(source, target, split):
     return lines
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="the tutorial's CamVid folder")
     parser.add_argument("target", type=Path, help="the folder to write, data/camvid")

@@ -11,6 +11,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,12 +19,13 @@ from tqdm import tqdm
 SPLITS = ("train", "val", "test")
 
 
-def label_path(polygons):
+def label_path(polygons: Path) -> Path:
+    """Returns where the label image of a polygon file stands."""
     return polygons.with_name(polygons.name.replace("_polygons.json", "_labelTrainIds.png"))
 
 
-def draw_label(polygons):
-    """One *_polygons.json to its *_labelTrainIds.png, which appears only when it is complete."""
+def draw_label(polygons: Path) -> None:
+    """Draws one *_polygons.json into its *_labelTrainIds.png, which appears only when it is complete."""
     from cityscapesscripts.preparation.json2labelImg import json2labelImg
 
     target = label_path(polygons)
@@ -32,8 +34,8 @@ def draw_label(polygons):
     temporary.replace(target)
 
 
-def list_lines(root, split):
-    """Lines "image label" of a split, relative to root; images alone where no label image stands beside."""
+def list_lines(root: Path, split: str) -> Iterator[str]:
+    """Yields lines "image label" of a split, relative to root; images alone where no label image stands beside."""
     for image in sorted((root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png")):
         name = image.name.replace("_leftImg8bit", "_gtFine_labelTrainIds")
         label = root / "gtFine" / split / image.parent.name / name
@@ -41,7 +43,8 @@ def list_lines(root, split):
         yield f"{line} {label.relative_to(root).as_posix()}" if label.exists() else line
 
 
-def write_lists(root):
+def write_lists(root: Path) -> None:
+    """Writes train.txt, val.txt and test.txt."""
     for split in SPLITS:
         lines = list(list_lines(root, split))
         target = root / f"{split}.txt"
@@ -51,7 +54,7 @@ def write_lists(root):
         print(f"{target}: {len(lines)} images")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="the folder that holds leftImg8bit/ and gtFine/")
     parser.add_argument("--num_workers", type=int, default=os.cpu_count(), help="processes that draw labels")

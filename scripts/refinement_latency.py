@@ -1,4 +1,4 @@
-"""What PointRend adds to a model's time: the coarse network and the refined one, run alternately in one process.
+"""Measures what PointRend adds to a model's time: coarse and refined network, run alternately in one process.
 
     python scripts/refinement_latency.py --config CONFIG.yml --model_path WEIGHTS.pdparams --size 360 480
     python scripts/refinement_latency.py --config CONFIG.yml --runtime onnxruntime --output label
@@ -8,51 +8,59 @@ and of the ratios of neighbouring runs. One image; without --model_path the weig
 """
 
 import argparse
+import functools
 import os
 import pathlib
 import tempfile
+from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import paddle
-from exports import export_coarse
+from measuring.arguments import positive_int
+from measuring.exports import export_coarse
+from measuring.timing import alternate, quartiles
 from paddleseg.cvlibs import SegBuilder
-from timing import alternate, quartiles
 
-from paddle_pointrend.cli.common import build, load_config, positive_int
-from paddle_pointrend.cli.inference import forget_pretrained, load_trained_model
+from paddle_pointrend import PointRendSeg
 from paddle_pointrend.deploy.export import OUTPUTS, export_model
-from paddle_pointrend.deploy.runtimes import FORMATS, RUNTIMES, load_runtime
+from paddle_pointrend.deploy.runtimes import RUNTIMES, load_runtime
+from paddle_pointrend.paddleseg import build, load_config, load_model
+from paddle_pointrend.paddleseg.configs import drop_pretrained
+
+Predict = Callable[[Any], Any]
 
 
-def load_model(args):
-    """The config's model, trained or as it starts, in eval mode."""
+def network(args: argparse.Namespace) -> PointRendSeg:
+    """Builds the config's model, trained or as it starts, in eval mode."""
     if args.model_path:
-        return load_trained_model(args)[-1]
+        return load_model(args.config, args.model_path, opts=args.opts)
     config = load_config(args.config, opts=args.opts)
-    forget_pretrained(config.dic["model"])
+    drop_pretrained(config.dic["model"])
     paddle.seed(0)
     model = build(SegBuilder(config), args.config, "model")
     model.eval()
     return model
 
 
-def eager(model, output):
-    """(image -> coarse prediction, image -> refined one)."""
+def eager(model: PointRendSeg, output: str) -> tuple[Predict, Predict]:
+    """Makes (image -> coarse prediction, image -> refined one)."""
     if output == "logits":
         return lambda image: model.segment(image)[0][0], lambda image: model(image)[0]
     return lambda image: model.segment(image)[0][0].argmax(axis=1), model.predict_labels
 
 
-def exported(model, output, runtime, folder):
-    """As `eager`, of images in memory."""
-    options = {"format": FORMATS[runtime], "output": output}
+def exported(model: PointRendSeg, output: str, runtime: str, folder: pathlib.Path) -> tuple[Predict, Predict]:
+    """Makes what `eager` does, of images in memory."""
+    options = {"format": RUNTIMES[runtime].format, "output": output}
     export_coarse(model, folder / "coarse", **options)
     export_model(model, folder / "refined", **options)
-    return [load_runtime(runtime, folder / name, num_threads=os.cpu_count()) for name in ("coarse", "refined")]
+    load = functools.partial(load_runtime, runtime, num_threads=os.cpu_count())
+    return load(folder / "coarse"), load(folder / "refined")
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", required=True)
     parser.add_argument("--model_path")
@@ -62,7 +70,7 @@ def main(argv=None):
     parser.add_argument("--size", type=positive_int, nargs=2, metavar=("H", "W"), default=(512, 1024))
     parser.add_argument("--rounds", type=positive_int, default=15)
     args = parser.parse_args(argv)
-    model = load_model(args)
+    model = network(args)
     paddle.seed(0)
     image = paddle.randn([1, 3, *args.size])
     with tempfile.TemporaryDirectory() as folder, paddle.no_grad():

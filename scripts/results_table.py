@@ -11,11 +11,13 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
+from measuring.tables import percent
+
 MEASURES = {"miou": "mIoU", "macc": "mAcc", "boundary_iou": "boundary IoU"}
 
 
-def collect(paths):
-    """(config's name, prediction) -> summaries, one for each file, in the order of the paths."""
+def collect(paths: list[str]) -> dict[tuple[str, str], list[dict]]:
+    """Reads (config's name, prediction) -> summaries, one for each file, in the order of the paths."""
     rows = defaultdict(list)
     for path in paths:
         report = json.loads(Path(path).read_text())
@@ -24,7 +26,8 @@ def collect(paths):
     return rows
 
 
-def table(rows):
+def table(rows: dict[tuple[str, str], list[dict]]) -> str:
+    """Writes the summaries of `collect` as a Markdown table."""
     lines = ["| config | prediction | " + " | ".join(MEASURES.values()) + " |", "|---|---|" + "---|" * len(MEASURES)]
     for (config, prediction), summaries in rows.items():
         cells = []
@@ -37,11 +40,7 @@ def table(rows):
     return "\n".join(lines)
 
 
-def percent(value):
-    return "-" if value is None else f"{100 * value:.2f}"
-
-
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="+", help="JSON files that val wrote")
     print(table(collect(parser.parse_args(argv).files)))

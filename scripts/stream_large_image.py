@@ -1,4 +1,4 @@
-"""Time and peak memory of Predictor.predict_file on a picture of any size, from disk to disk.
+"""Measures time and peak memory of Predictor.predict_file on a picture of any size, from disk to disk.
 
     OMP_NUM_THREADS=1 python scripts/stream_large_image.py --size 20000 20000 --window 1024 1024
 
@@ -24,19 +24,19 @@ from paddle_pointrend.deploy.predictor import Predictor
 
 
 class SmallNetwork(nn.Layer):
-    """Two convolutions at stride 8 and an upsampling: logits [N, K, H, W]."""
+    """Runs two convolutions at stride 8 and an upsampling: logits [N, K, H, W]."""
 
-    def __init__(self, num_classes):
+    def __init__(self, num_classes: int):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2D(3, 16, 8, stride=8, padding=4), nn.ReLU(), nn.Conv2D(16, num_classes, 3, padding=1)
         )
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return F.interpolate(self.layers(x), size=x.shape[2:], mode="bilinear")
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", nargs=2, type=int, default=[20000, 20000], metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--window", nargs=2, type=int, default=[1024, 1024], metavar=("WIDTH", "HEIGHT"))
@@ -59,8 +59,8 @@ def main(argv=None):
         print(f"read {source.stat().st_size / 1e6:.0f} MB, wrote {target.stat().st_size / 1e6:.0f} MB")
 
 
-def write_picture(path, size, layout):
-    """Coloured squares with noise, in bands of rows: the picture is never whole in memory here either."""
+def write_picture(path: pathlib.Path, size: tuple[int, int], layout: str) -> None:
+    """Writes coloured squares with noise, in bands of rows: the picture is never whole in memory here either."""
     width, height = size
     options = {"tiled": True, "blockxsize": 256, "blockysize": 256} if layout == "tiles" else {"blockysize": 16}
     profile = {"driver": "GTiff", "width": width, "height": height, "count": 3, "dtype": "uint8"}
@@ -74,7 +74,8 @@ def write_picture(path, size, layout):
             dataset.write(band, window=((y, y + rows), (0, width)))
 
 
-def make_predictor(args):
+def make_predictor(args: argparse.Namespace) -> Predictor:
+    """Makes the predictor of --model_path, or of a small random network."""
     if args.model_path:
         return Predictor(args.model_path, window=args.window)
     paddle.seed(0)
@@ -82,8 +83,8 @@ def make_predictor(args):
     return Predictor.from_model(network, mean=[127.5] * 3, std=[127.5] * 3, window=args.window)
 
 
-def peak_memory():
-    """This process's largest resident set so far, in megabytes."""
+def peak_memory() -> float:
+    """Reads this process's largest resident set so far, in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -14,11 +14,11 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import paddle
+from measuring.timing import alternate, quartiles
 from paddleseg.cvlibs import SegBuilder
-from timing import alternate, quartiles
 
-from paddle_pointrend.cli.common import UsageError, build, load_config
-from paddle_pointrend.cli.inference import forget_pretrained
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config
 
 DEFAULT_CONFIG = "configs/cityscapes/pointrend_semantic_fpn_resnet101_mmseg.yml"
 
@@ -54,7 +54,7 @@ def segmentor_alone(config):
 
 def step_of(config, config_path):
     """A function of (images [N, 3, H, W], labels [N, H, W]): one training step, from random weights on."""
-    forget_pretrained(config.dic["model"])
+    drop_pretrained(config.dic["model"])
     builder = SegBuilder(config)
     model, optimizer, losses = (build(builder, config_path, part) for part in ("model", "optimizer", "loss"))
     model.train()

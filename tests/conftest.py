@@ -2,12 +2,19 @@
 
 import pathlib
 import random
+import shutil
+import types
 
 import cv2
 import numpy as np
 import paddle
 import pytest
+from paddleseg.cvlibs import Config, SegBuilder
+from tiny_export import MEAN, NUM_CLASSES, STD, TinyNetwork, write_export
 
+from paddle_pointrend.cli import main
+from paddle_pointrend.deploy.export import export_model
+from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.points import subdivision
 from paddle_pointrend.points.selection import select_subdivision_points
 
@@ -86,6 +93,92 @@ def pointrend_config(tmp_path, tiny_dataset):
 def semantic_fpn_config(tmp_path, tiny_dataset):
     """The path of a YAML config of a tiny SemanticFPN on tiny_dataset."""
     return write_config(tmp_path / "semantic_fpn.yml", tiny_dataset, "SemanticFPN")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A dataset, two configs and a PointRendSeg trained for 4 iterations with checkpoints at 2 and 4."""
+    folder = tmp_path_factory.mktemp("trained")
+    root = write_tiny_dataset(folder / "data")
+    case = types.SimpleNamespace(folder=folder, root=root, save_dir=folder / "output")
+    case.config = write_config(folder / "pointrend.yml", root, "PointRendSeg")
+    case.plain_config = write_config(folder / "semantic_fpn.yml", root, "SemanticFPN")
+    case.weights = case.save_dir / "iter_4" / "model.pdparams"
+    arguments = ["--iters", "4", "--save_interval", "2", "--seed", "1"]
+    assert main(["train", "--config", str(case.config), "--save_dir", str(case.save_dir), *arguments]) == 0
+    return case
+
+
+@pytest.fixture(scope="session")
+def varied_weights(trained):
+    """Weights whose coarse and refined predictions use all classes and differ, as those of 4 steps do not."""
+    state = paddle.load(str(trained.weights))
+    paddle.seed(3)
+    for name in ("segmentor.head.classifier.weight", "point_head.predictor.weight"):
+        state[name] = paddle.randn(state[name].shape)
+    paddle.save(state, str(trained.folder / "varied.pdparams"))
+    return trained.folder / "varied.pdparams"
+
+
+@pytest.fixture
+def resumable(trained, tmp_path):
+    """A copy of the training's folder."""
+    return shutil.copytree(trained.save_dir, tmp_path / "output")
+
+
+@pytest.fixture(scope="session")
+def exported_once(tmp_path_factory):
+    """A function that exports each network once, for tests that only read it: -> (model, folder).
+
+    Its arguments: a function that makes the model, the format, options of that function and of export_model.
+    """
+    made = {}
+
+    def export(make, file_format, options=(), **export_options):
+        key = (make, file_format, repr(options), repr(export_options))
+        if key not in made:
+            paddle.seed(0)
+            model, folder = make(**dict(options)), tmp_path_factory.mktemp("export")
+            export_model(model, folder, format=file_format, **export_options)
+            made[key] = model, folder
+        return made[key]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def tiny_exports(tmp_path_factory):
+    """(a TinyNetwork, {(format, output): a folder that write_export wrote}), for tests that only read them."""
+    folder = tmp_path_factory.mktemp("exports")
+    paddle.seed(0)
+    networks = {"logits": TinyNetwork(), "label": TinyNetwork(labels=True)}
+    networks["label"].set_state_dict(networks["logits"].state_dict())
+    folders = {
+        (file_format, output): write_export(folder / file_format / output, network, file_format)
+        for file_format in ("onnx", "paddle")
+        for output, network in networks.items()
+    }
+    return networks["logits"], folders
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """A config, random weights of its model, images, and a TinyNetwork exported as "logits" and as "label"."""
+    folder = tmp_path_factory.mktemp("exported")
+    case = types.SimpleNamespace(folder=folder, root=write_tiny_dataset(folder / "data"))
+    case.config = write_config(folder / "config.yml", case.root, "PointRendSeg", num_classes=NUM_CLASSES)
+    paddle.seed(0)
+    case.network, labels = TinyNetwork(), TinyNetwork(labels=True)
+    labels.set_state_dict(case.network.state_dict())
+    case.logits = write_export(folder / "logits", case.network, "paddle")
+    case.label = write_export(folder / "label", labels, "paddle")
+    case.predictor = Predictor.from_model(case.network, mean=MEAN, std=STD)
+    with paddle.utils.unique_name.guard():
+        case.model = SegBuilder(Config(str(case.config))).model
+    case.model.eval()
+    case.weights = folder / "model.pdparams"
+    paddle.save(case.model.state_dict(), str(case.weights))
+    return case
 
 
 def write_tiny_dataset(root, *, num_classes=TINY_CLASSES, size=64, train=4, val=3, seed=0):

@@ -1,4 +1,4 @@
-"""Small versions of PaddleSeg's models, and where Taps finds their coarse logits and fine features."""
+"""Hosts: small versions of PaddleSeg's models that PointRendSeg is put on, and where Taps finds their maps."""
 
 import dataclasses
 

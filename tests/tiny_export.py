@@ -16,7 +16,7 @@ PALETTE = [[10 * i, 200 - 10 * i, 7 * i] for i in range(NUM_CLASSES)]
 
 
 class TinyNetwork(nn.Layer):
-    """Two convolutions and an upsampling to the input's size: a list of logits [N, 5, H, W], as PaddleSeg's models."""
+    """Makes a list of logits [N, 5, H, W], as PaddleSeg's models: two convolutions and an upsampling."""
 
     def __init__(self, labels=False):
         super().__init__()

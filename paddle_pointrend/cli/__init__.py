@@ -1,12 +1,15 @@
 """The command line, `paddle-pointrend`.
 
-Each command is a file with `add_arguments(parser)` and `run(args) -> exit code`.
+Each command is a file with `add_arguments(parser)` and `run(args) -> exit code`: it parses arguments, calls the library
+and says what was done. It may import everything else; nothing imports it.
 """
 
 import importlib
 import sys
+from collections.abc import Sequence
 
-from paddle_pointrend.cli.common import ArgumentParser, UsageError, one_line
+from paddle_pointrend.cli.common import ArgumentParser
+from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.models.weights import CheckpointError
 
 COMMANDS = {
@@ -20,7 +23,7 @@ COMMANDS = {
 }
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Args:
@@ -46,7 +49,7 @@ def main(argv=None):
 
 
 def _parser(name):
-    """The parser, with the arguments of the command that is asked for: the others are not even imported."""
+    """Builds the parser, with the arguments of the command that is asked for: the others are not even imported."""
     from paddle_pointrend import __version__
 
     parser = ArgumentParser(prog="paddle-pointrend", description="PointRend for PaddlePaddle", allow_abbrev=False)

@@ -1,71 +1,38 @@
-"""What the commands share: mistakes as one line, devices, configs, datasets."""
+"""What the commands share: argument types, groups of arguments, the device, the folder to write into."""
 
 import argparse
-import difflib
+import os
 import pathlib
-import re
 import tempfile
+from typing import NoReturn
 
 import paddle
-import yaml
-from paddleseg.cvlibs import Config, manager
 from paddleseg.utils import logger
 
 import paddle_pointrend
-
-
-class UsageError(ValueError):
-    """A mistake in what was asked: main prints it as one line and exits with 2."""
+from paddle_pointrend.errors import UsageError, one_line
+from paddle_pointrend.files import check_writable
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line, not the usage and a line."""
+    """Raises a UsageError of one line where argparse prints the usage and exits."""
 
-    def error(self, message):
+    def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; {self.prog} --help lists the arguments")
 
 
-def one_line(error):
-    """The useful part of an exception's message, without PaddleSeg's wrapping and line breaks."""
-    message = str(error).strip()
-    wrapped = re.match(r"(Tried to create a (?P<name>\w*) object|Sanity check on|Create \w+ has failed)", message)
-    if wrapped and error.__context__ is not None:
-        name = wrapped["name"]
-        return (f"{name}: " if name else "") + one_line(error.__context__)
-    if isinstance(error, KeyError):
-        message = f"key {message} is missing"
-    unknown = re.match(r"The specified component \((.*)\) was not found", message)
-    if unknown:
-        message = _unknown_component(unknown[1])
-    return " ".join(message.split()) or type(error).__name__
-
-
-def _unknown_component(name):
-    registries = (
-        manager.MODELS,
-        manager.BACKBONES,
-        manager.DATASETS,
-        manager.TRANSFORMS,
-        manager.LOSSES,
-        manager.OPTIMIZERS,
-    )
-    known = [known for registry in registries for known in registry.components_dict]
-    close = difflib.get_close_matches(name, known, n=3)
-    return f"there is no component named {name}" + (f"; did you mean {', '.join(close)}?" if close else "")
-
-
-def positive_int(text):
-    """An argparse type: an integer of at least 1."""
+def positive_int(text: str) -> int:
+    """Parses an integer of at least 1."""
     return _int_between(text, 1)
 
 
-def non_negative_int(text):
-    """An argparse type: an integer of at least 0."""
+def non_negative_int(text: str) -> int:
+    """Parses an integer of at least 0."""
     return _int_between(text, 0)
 
 
-def positive_float(text):
-    """An argparse type: a finite number above 0."""
+def positive_float(text: str) -> float:
+    """Parses a finite number above 0."""
     try:
         value = float(text)
     except ValueError as error:
@@ -75,8 +42,8 @@ def positive_float(text):
     return value
 
 
-def random_seed(text):
-    """An argparse type: an integer that Python, NumPy and Paddle all take as a seed, and that plus a rank too."""
+def random_seed(text: str) -> int:
+    """Parses an integer that Python, NumPy and Paddle all take as a seed, and that plus a rank too."""
     return _int_between(text, 0, 2**31 - 1)
 
 
@@ -92,8 +59,8 @@ def _int_between(text, least, most=None):
     return value
 
 
-def add_common_arguments(parser):
-    """--config, --opts, --device."""
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --config, --opts, --device."""
     add_config_arguments(parser)
     parser.add_argument(
         "--device",
@@ -102,8 +69,8 @@ def add_common_arguments(parser):
     )
 
 
-def add_config_arguments(parser):
-    """--config, --opts."""
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --config, --opts."""
     parser.add_argument("--config", required=True, help="YAML config of model, data and training")
     parser.add_argument(
         "--opts",
@@ -113,7 +80,7 @@ def add_config_arguments(parser):
     )
 
 
-def set_device(device):
+def set_device(device: str | None) -> str:
     """Selects a device (None for the default) and logs it, and what was set before Paddle was imported.
 
     Returns:
@@ -130,35 +97,7 @@ def set_device(device):
     return device
 
 
-def rank_and_size():
-    """This process's number and how many PaddlePaddle's launcher started; (0, 1) without it."""
-    environment = paddle.distributed.ParallelEnv()
-    return environment.rank, environment.world_size
-
-
-def load_config(path, **overrides):
-    """PaddleSeg's Config of a YAML file; whatever is wrong with it is a UsageError."""
-    if not pathlib.Path(path).is_file():
-        raise UsageError(f"--config {path}: there is no such file")
-    if not path.endswith(("yml", "yaml")):
-        raise UsageError(f"--config {path}: expected a .yml or .yaml file")
-    try:
-        config = Config(path, **overrides)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {path} is not valid YAML: {one_line(error)}") from error
-    except FileNotFoundError as error:
-        raise UsageError(f"--config {path}: no file {error.filename}, which its _base_ names") from error
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        # PaddleSeg trusts the file's structure, so these are what a list for a dict, say, ends in.
-        raise UsageError(f"--config {path}: {one_line(error)}") from error
-    for key in ("batch_size", "iters"):
-        value = config.dic[key]
-        if type(value) is not int or value < 1:
-            raise UsageError(f"--config {path}: {key} is {value!r}, expected an integer of at least 1")
-    return config
-
-
-def make_save_dir(save_dir):
+def make_save_dir(save_dir: str | os.PathLike) -> None:
     """Makes the folder of --save_dir. UsageError if it cannot be made or nothing can be written into it."""
     try:
         pathlib.Path(save_dir).mkdir(parents=True, exist_ok=True)  # PaddleSeg would delete a file of that name
@@ -169,23 +108,19 @@ def make_save_dir(save_dir):
         ) from error
 
 
-def build(config, path, part):
-    """A part of PaddleSeg's SegBuilder: "model", "train_dataset", "val_dataset", "optimizer", "loss".
-
-    Args:
-        config: a SegBuilder of the config; it keeps what it has built.
-        path: the config's path, for messages.
-        part: the builder's attribute.
+def check_output(path: str | os.PathLike) -> None:
+    """Makes the folder of a file to be written, and tries to write there: before the work rather than after it.
 
     Raises:
-        UsageError: what the config asks for does not exist or does not fit.
+        UsageError: the file cannot be written.
     """
     try:
-        built = getattr(config, part)
-        if part.endswith("dataset") and len(built) == 0:
-            raise UsageError("its list file names no images")
-        return built
-    except (AssertionError, KeyError, OSError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error.__context__, (NameError, ArithmeticError, ImportError)):
-            raise  # PaddleSeg wraps whatever a constructor raises, a fault of the program too
-        raise UsageError(f"--config {path}: {part}: {one_line(error)}") from error
+        pathlib.Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+        check_writable(path)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def output_error(path: str | os.PathLike, error: OSError) -> UsageError:
+    """Makes the UsageError of a file that could not be written."""
+    return UsageError(f"{path}: cannot write this file: {error.strerror}")

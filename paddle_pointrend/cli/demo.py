@@ -1,5 +1,6 @@
 """paddle-pointrend demo: draws scenes, trains on them, compares coarse with refined, writes a report."""
 
+import argparse
 import platform
 import time
 from pathlib import Path
@@ -13,22 +14,23 @@ from visualdl import LogReader
 
 import paddle_pointrend
 from paddle_pointrend import scenes
-from paddle_pointrend.cli import train
-from paddle_pointrend.cli.common import (
-    ArgumentParser,
-    UsageError,
-    build,
-    load_config,
-    make_save_dir,
-    positive_int,
-    random_seed,
+from paddle_pointrend.cli.common import make_save_dir, positive_int, random_seed, set_device
+from paddle_pointrend.cli.train import say_how_to_evaluate
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.evaluation import (
+    Sample,
+    SegmentationMetrics,
+    SubdivisionStep,
+    comparison_figure,
+    comparison_table,
+    write_report,
 )
-from paddle_pointrend.cli.evaluation import evaluate_predictions
-from paddle_pointrend.cli.inference import plain_options
-from paddle_pointrend.evaluation.metrics import SegmentationMetrics, comparison_table
-from paddle_pointrend.evaluation.report import Sample, SubdivisionStep, comparison_figure, write_report
 from paddle_pointrend.files import write_json, write_whole
-from paddle_pointrend.paddleseg.checkpoints import WEIGHTS, load_weights
+from paddle_pointrend.models.pointrend import PointRendSeg
+from paddle_pointrend.paddleseg.configs import build, load_config
+from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
+from paddle_pointrend.paddleseg.models import load_model
+from paddle_pointrend.paddleseg.training import train_model
 
 CONFIG = Path(scenes.__file__).with_name("demo.yml")
 SAMPLES_SHOWN = 4
@@ -39,8 +41,8 @@ CURVES = {
 }
 
 
-def add_arguments(parser):
-    """The command's arguments; the defaults are sized for some minutes on two cores."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments; the defaults are sized for some minutes on two cores."""
     parser.add_argument("--save_dir", default="output/demo", help="folder to write, default: output/demo")
     parser.add_argument("--iters", type=positive_int, help="training iterations, instead of the config's")
     parser.add_argument("--num_train", type=positive_int, default=160, help="scenes to train on, default: 160")
@@ -51,23 +53,22 @@ def add_arguments(parser):
     parser.add_argument("--device", choices=["cpu", "gpu"], help="default: gpu where Paddle finds one, else cpu")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Runs the demo; returns the exit code."""
     start = time.time()
     save_dir = Path(args.save_dir)
     make_save_dir(save_dir)
     draw_scenes(save_dir / "scenes", args.num_train, args.num_val)
-    train_args = training_arguments(args, save_dir)
-    code = train.run(train_args)
-    if code:
-        return code
-    config = load_config(str(CONFIG), iters=args.iters, opts=train_args.opts)
-    builder = SegBuilder(config)
-    model = build(builder, str(CONFIG), "model")
-    load_weights(model, str(save_dir / "training" / f"iter_{config.iters}" / WEIGHTS))
-    model.eval()
-    dataset = build(builder, str(CONFIG), "val_dataset")
-    summaries = evaluate_predictions(model, dataset, plain_options())
+    set_device(args.device)
+    opts = [f"{part}.dataset_root={save_dir / 'scenes'}" for part in ("train_dataset", "val_dataset")]
+    config = load_config(CONFIG, opts=opts, iters=args.iters)
+    make_save_dir(save_dir / "training")
+    options = {"log_iters": min(10, args.iters)} if args.iters else {}  # a short run has points on its curves too
+    last = train_model(config, save_dir / "training", seed=args.seed, use_vdl=True, keep_checkpoint_max=1, **options)
+    say_how_to_evaluate(CONFIG, last, opts)
+    model = load_model(config, last)
+    dataset = build(SegBuilder(config), CONFIG, "val_dataset")
+    summaries = evaluate_predictions(model, dataset)
     print(comparison_table(summaries, scenes.CLASSES))
     write_json(save_dir / "metrics.json", summaries)
     steps = model.num_subdivision_points
@@ -84,7 +85,7 @@ def run(args):
     return 0
 
 
-def draw_scenes(folder, num_train, num_val):
+def draw_scenes(folder: Path, num_train: int, num_val: int) -> None:
     """Draws the scenes that are not there yet, with a progress bar."""
     with tqdm(total=num_train + num_val, desc=f"drawing scenes into {folder}", unit="scene") as bar:
         try:
@@ -93,22 +94,10 @@ def draw_scenes(folder, num_train, num_val):
             raise UsageError(str(error)) from error
 
 
-def training_arguments(args, save_dir):
-    """The arguments of `paddle-pointrend train` that the demo stands for."""
-    parser = ArgumentParser(prog="paddle-pointrend train")
-    train.add_arguments(parser)
-    argv = ["--config", CONFIG, "--save_dir", save_dir / "training", "--seed", args.seed]
-    argv += ["--use_vdl", "--keep_checkpoint_max", 1]
-    if args.device:
-        argv += ["--device", args.device]
-    if args.iters:  # a short run has points on its curves too
-        argv += ["--iters", args.iters, "--log_iters", min(10, args.iters)]
-    argv += ["--opts", *(f"{part}.dataset_root={save_dir / 'scenes'}" for part in ("train_dataset", "val_dataset"))]
-    return parser.parse_args([str(argument) for argument in argv])
-
-
-def write_results(save_dir, model, dataset, summaries, metadata):
-    """report.html and difference.png, the picture of one sample."""
+def write_results(
+    save_dir: Path, model: PointRendSeg, dataset: paddle.io.Dataset, summaries: dict, metadata: dict[str, str]
+) -> None:
+    """Writes report.html and difference.png, the picture of one sample."""
     samples = [trace_sample(model, dataset, i) for i in range(min(SAMPLES_SHOWN, len(dataset)))]
     write_report(
         save_dir / "report.html",
@@ -127,8 +116,8 @@ def write_results(save_dir, model, dataset, summaries, metadata):
         logger.info(f"Wrote {save_dir / name}")
 
 
-def boundary_gain(sample):
-    """Boundary IoU of the refined prediction of one image minus that of the coarse one."""
+def boundary_gain(sample: Sample) -> float:
+    """Computes the boundary IoU of the refined prediction of one image minus that of the coarse one."""
     values = []
     for prediction in (sample.coarse, sample.refined):
         metrics = SegmentationMetrics(len(scenes.CLASSES))
@@ -154,8 +143,8 @@ def trace_sample(model, dataset, index):
     )
 
 
-def read_curves(log_dir):
-    """The training's curves from the newest VisualDL file in log_dir: a name to (iterations, values)."""
+def read_curves(log_dir: Path) -> dict[str, tuple[list[int], list[float]]]:
+    """Reads the training's curves from the newest VisualDL file in log_dir: a name to (iterations, values)."""
     newest = max(log_dir.glob("vdlrecords.*"), key=lambda path: path.stat().st_mtime)
     reader = LogReader(file_path=str(newest))
     points = {name: reader.get_data("scalar", tag) for tag, name in CURVES.items()}

@@ -1,32 +1,29 @@
 """paddle-pointrend export: trained weights to a file for Paddle Inference, ONNX Runtime or OpenVINO."""
 
+import argparse
+
 from paddleseg.utils import logger
 
-from paddle_pointrend import scenes
-from paddle_pointrend.cli.common import (
-    UsageError,
-    add_config_arguments,
-    make_save_dir,
-    one_line,
-    positive_int,
-    set_device,
-)
-from paddle_pointrend.cli.inference import load_trained_model
+from paddle_pointrend.cli.common import add_config_arguments, make_save_dir, positive_int, set_device
+from paddle_pointrend.deploy.deploy_file import FORMATS
+from paddle_pointrend.deploy.description import describe_data
 from paddle_pointrend.deploy.export import OUTPUTS, ExportError, compare_with_eager, export_model
-from paddle_pointrend.deploy.runtimes import FORMATS
+from paddle_pointrend.errors import UsageError, one_line
+from paddle_pointrend.paddleseg.configs import load_config
+from paddle_pointrend.paddleseg.models import load_model
 
 # Above this share of pixels whose label differs from eager Paddle's, the command fails.
 MOST_DIFFERENT_LABELS = 1e-3
 
 
-def add_arguments(parser):
-    """The command's arguments, named as in PaddleSeg's tools/export.py."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments, named as in PaddleSeg's tools/export.py."""
     add_config_arguments(parser)
     parser.add_argument("--model_path", help="the trained weights, a .pdparams file or the folder that holds it")
     parser.add_argument("--save_dir", default="output/export", help="default: output/export")
     parser.add_argument(
         "--format",
-        choices=sorted(set(FORMATS.values())),
+        choices=sorted(FORMATS),
         default="paddle",
         help="paddle for Paddle Inference, onnx for ONNX Runtime, OpenVINO and others; default: paddle",
     )
@@ -45,15 +42,16 @@ def add_arguments(parser):
     )
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Exports and compares; returns the exit code, 1 if the exported network computes something else."""
     set_device("cpu")
-    config, _, model = load_trained_model(args)
+    config = load_config(args.config, opts=args.opts)
+    model = load_model(config, args.model_path)
     make_save_dir(args.save_dir)
     size = args.output_size and args.output_size[::-1]
     options = {"format": args.format, "output": args.output, "output_size": size}
     try:
-        export_model(model, args.save_dir, **options, **describe(config.dic))
+        export_model(model, args.save_dir, **options, **describe_data(config.dic))
     except ExportError as error:
         raise UsageError(str(error)) from error
     files = "model.onnx" if args.format == "onnx" else "model.json, model.pdiparams"
@@ -72,15 +70,6 @@ def run(args):
         f"To use it: paddle-pointrend predict --config {args.config} --model_path {args.save_dir} --image_path ..."
     )
     return 0
-
-
-def describe(config):
-    """Transforms of the config's val_dataset; names and colours of the classes where they are Cityscapes'."""
-    dataset = config.get("val_dataset") or {}
-    description = {"transforms": dataset.get("transforms") or []}
-    if dataset.get("type") == "Cityscapes":
-        description |= {"classes": scenes.CLASSES, "palette": scenes.PALETTE}
-    return description
 
 
 def _in_words(row):

@@ -1,15 +1,22 @@
-"""What val and predict share: the trained model, augmentation, sliding window, PaddleSeg's inference."""
+"""What val and predict share: the flags of augmentation and sliding window."""
 
-from paddleseg.core import infer
-from paddleseg.cvlibs import SegBuilder
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
 from paddleseg.utils import logger
 
-from paddle_pointrend.cli.common import UsageError, build, load_config, positive_int
-from paddle_pointrend.paddleseg.checkpoints import load_weights
+from paddle_pointrend.cli.common import positive_int
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.inference import InferenceOptions
+
+_FLAGS = {"window_stride": "--stride", "the window": "--crop_size", "scales": "--scales"}
 
 
-def add_inference_arguments(parser, augment_flag, *, exported=False):
-    """The flags of augmentation and sliding window; augment_flag is "--aug_eval" or "--aug_pred".
+def add_inference_arguments(parser: argparse.ArgumentParser, augment_flag: str, *, exported: bool = False) -> None:
+    """Adds the flags; augment_flag is "--aug_eval" or "--aug_pred".
 
     With exported=True the help of --model_path tells of exported folders.
     """
@@ -24,39 +31,8 @@ def add_inference_arguments(parser, augment_flag, *, exported=False):
         parser.add_argument(name, nargs=2, type=positive_int, metavar=("WIDTH", "HEIGHT"), help="for --is_slide")
 
 
-def load_trained_model(args):
-    """The config, its SegBuilder and the model with the weights of --model_path, in eval mode.
-
-    Raises:
-        UsageError: no weights, weights that do not fit, a config that is wrong.
-    """
-    config = load_config(args.config, opts=args.opts)
-    if not args.model_path:
-        raise UsageError("--model_path is missing: without trained weights the result would be random")
-    forget_pretrained(config.dic.get("model"))
-    builder = SegBuilder(config)
-    model = build(builder, args.config, "model")
-    load_weights(model, args.model_path, config.dic["model"].get("num_classes"))
-    model.eval()
-    return config, builder, model
-
-
-def forget_pretrained(model_config):
-    """Drops every `pretrained`: they would be read or downloaded only to be overwritten."""
-    if isinstance(model_config, dict):
-        model_config.pop("pretrained", None)
-        for value in model_config.values():
-            forget_pretrained(value)
-
-
-def plain_options():
-    """The options, as of `inference_options`, of one forward pass over the whole image."""
-    flags = dict.fromkeys(("augment", "flip_horizontal", "flip_vertical", "is_slide"), False)
-    return {**flags, "scales": [1.0], "crop_size": None, "stride": None}
-
-
-def inference_options(args, test_config, augment_flag):
-    """The arguments over the config's test_config, checked.
+def inference_settings(args: argparse.Namespace, test_config: Mapping[str, Any], augment_flag: str) -> dict[str, Any]:
+    """Puts the arguments over the config's test_config.
 
     Args:
         args: parsed arguments.
@@ -65,50 +41,40 @@ def inference_options(args, test_config, augment_flag):
 
     Returns:
         dict with "augment", "scales", "flip_horizontal", "flip_vertical", "is_slide", "crop_size", "stride".
+    """
+    keys = ("scales", "flip_horizontal", "flip_vertical", "is_slide", "crop_size", "stride")
+    settings = {key: test_config.get(key) for key in keys}
+    settings["augment"] = bool(test_config.get(augment_flag))
+    if getattr(args, augment_flag):
+        given = {key: getattr(args, key) for key in ("scales", "flip_horizontal", "flip_vertical")}
+        settings.update(augment=True, **given)
+    elif not settings["augment"] and (args.scales or args.flip_horizontal or args.flip_vertical):
+        logger.warning(f"--scales and --flip_... have no effect without --{augment_flag}")
+    if args.is_slide:
+        settings.update(is_slide=True, crop_size=args.crop_size, stride=args.stride)
+    elif args.crop_size or args.stride:
+        logger.warning("--crop_size and --stride have no effect without --is_slide")
+    scales = settings["scales"] or 1.0
+    settings["scales"] = [float(s) for s in scales] if isinstance(scales, (list, tuple)) else [float(scales)]
+    settings.update({key: bool(settings[key]) for key in ("flip_horizontal", "flip_vertical", "is_slide")})
+    return settings
+
+
+def inference_options(settings: Mapping[str, Any]) -> InferenceOptions:
+    """Makes InferenceOptions of `inference_settings`.
 
     Raises:
         UsageError: a window without size or stride, a stride that leaves gaps, a scale that is not above 0.
     """
-    keys = ("scales", "flip_horizontal", "flip_vertical", "is_slide", "crop_size", "stride")
-    options = {key: test_config.get(key) for key in keys}
-    options["augment"] = bool(test_config.get(augment_flag))
-    if getattr(args, augment_flag):
-        given = {key: getattr(args, key) for key in ("scales", "flip_horizontal", "flip_vertical")}
-        options.update(augment=True, **given)
-    elif not options["augment"] and (args.scales or args.flip_horizontal or args.flip_vertical):
-        logger.warning(f"--scales and --flip_... have no effect without --{augment_flag}")
-    if args.is_slide:
-        options.update(is_slide=True, crop_size=args.crop_size, stride=args.stride)
-    elif args.crop_size or args.stride:
-        logger.warning("--crop_size and --stride have no effect without --is_slide")
-    scales = options["scales"] or 1.0
-    options["scales"] = [float(s) for s in scales] if isinstance(scales, (list, tuple)) else [float(scales)]
-    if min(options["scales"]) <= 0:
-        raise UsageError(f"--scales must be above 0, got {options['scales']}")
-    options.update({key: bool(options[key]) for key in ("flip_horizontal", "flip_vertical", "is_slide")})
-    if options["is_slide"]:
-        _check_window(options["crop_size"], options["stride"])
-    return options
-
-
-def _check_window(crop_size, stride):
-    if not crop_size or not stride:
+    if settings["is_slide"] and not (settings["crop_size"] and settings["stride"]):
         raise UsageError("--is_slide needs --crop_size WIDTH HEIGHT and --stride WIDTH HEIGHT")
-    if any(step > size for step, size in zip(stride, crop_size)):
-        raise UsageError(f"--stride {list(stride)} is larger than --crop_size {list(crop_size)}: it leaves gaps")
-
-
-def predict_logits(model, image, trans_info, options):
-    """Logits [1, K, H, W] at the size the image had before its transforms.
-
-    Args:
-        model: a layer in eval mode; its first output counts.
-        image: [1, C, h, w], transformed.
-        trans_info: what the transforms noted about sizes.
-        options: of `inference_options`.
-    """
-    window = {key: options[key] for key in ("is_slide", "crop_size", "stride")}
-    if not options["augment"]:
-        return infer.inference(model, image, trans_info=trans_info, **window)[1]
-    augmentation = {key: options[key] for key in ("scales", "flip_horizontal", "flip_vertical")}
-    return infer.aug_inference(model, image, trans_info=trans_info, **augmentation, **window)[1]
+    window = {"window": settings["crop_size"], "window_stride": settings["stride"]} if settings["is_slide"] else {}
+    names = ("scales", "flip_horizontal", "flip_vertical")
+    augmentation = {name: settings[name] for name in names} if settings["augment"] else {}
+    try:
+        return InferenceOptions(**augmentation, **window)
+    except ValueError as error:
+        message = str(error)
+        for name, flag in _FLAGS.items():
+            message = message.replace(name, flag)
+        raise UsageError(message) from error

@@ -1,30 +1,29 @@
 """paddle-pointrend val: mIoU, mAcc, class IoU and boundary IoU, of the coarse and the refined prediction."""
 
+from __future__ import annotations
+
+import argparse
 import pathlib
 
+from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.datasets import Dataset
 from paddleseg.utils import logger
 
-from paddle_pointrend.cli.common import (
-    UsageError,
-    add_common_arguments,
-    build,
-    non_negative_int,
-    rank_and_size,
-    set_device,
-)
-from paddle_pointrend.cli.evaluation import evaluate_predictions
-from paddle_pointrend.cli.inference import (
-    add_inference_arguments,
-    inference_options,
-    load_trained_model,
-)
-from paddle_pointrend.evaluation.metrics import comparison_table
+from paddle_pointrend.cli.common import add_common_arguments, non_negative_int, set_device
+from paddle_pointrend.cli.inference import add_inference_arguments, inference_options, inference_settings
+from paddle_pointrend.data import cityscapes
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.evaluation import comparison_table
 from paddle_pointrend.files import check_writable, write_json
+from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.datasets import check_files
+from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
+from paddle_pointrend.paddleseg.models import load_model
 
 
-def add_arguments(parser):
-    """The command's arguments, named as in PaddleSeg's tools/val.py."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments, named as in PaddleSeg's tools/val.py."""
     add_common_arguments(parser)
     add_inference_arguments(parser, "--aug_eval")
     parser.add_argument(
@@ -33,14 +32,16 @@ def add_arguments(parser):
     parser.add_argument("--json", metavar="FILE", help="write the measures there too, as numbers from 0 to 1")
 
 
-def run(args):
+def run(args: argparse.Namespace) -> int:
     """Evaluates; returns the exit code."""
     if args.json:
         _check_writable(args.json)
     set_device(args.device)
-    config, builder, model = load_trained_model(args)
-    options = inference_options(args, config.test_config, "aug_eval")
-    dataset = build(builder, args.config, "val_dataset")
+    config = load_config(args.config, opts=args.opts)
+    model = load_model(config, args.model_path)
+    settings = inference_settings(args, config.test_config, "aug_eval")
+    options = inference_options(settings)
+    dataset = build(SegBuilder(config), args.config, "val_dataset")
     check_files(dataset, "val_dataset")
     names = class_names(config, dataset)
     summaries = evaluate_predictions(model, dataset, options, num_workers=args.num_workers)
@@ -52,7 +53,7 @@ def run(args):
                 "model_path": args.model_path,
                 "images": len(dataset),
                 "classes": names,
-                "inference": options,
+                "inference": settings,
                 "predictions": summaries,
             }
             try:
@@ -63,13 +64,11 @@ def run(args):
     return 0
 
 
-def class_names(config, dataset):
-    """The config's `class_names`, or Cityscapes' for that dataset, or None. UsageError if they do not fit."""
+def class_names(config: Config, dataset: Dataset) -> list[str] | None:
+    """Finds the config's `class_names`, or Cityscapes' for that dataset, or None. UsageError if they do not fit."""
     names = config.dic.get("class_names")
     if names is None and type(dataset).__name__ == "Cityscapes":
-        from paddle_pointrend import scenes
-
-        names = scenes.CLASSES
+        names = cityscapes.CLASSES
     if names is not None and len(names) != dataset.num_classes:
         raise UsageError(f"class_names has {len(names)} names, the dataset {dataset.num_classes} classes")
     return None if names is None else list(names)

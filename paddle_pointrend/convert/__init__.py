@@ -1,6 +1,12 @@
-"""The official torch checkpoints, and ImageNet backbones, as weights of our networks."""
+"""The official torch checkpoints, and ImageNet backbones, as weights of our networks.
+
+Imports models/; torch inside a function, for .pth files only.
+"""
+
+from collections.abc import Mapping
 
 import numpy as np
+from paddle import nn
 
 from paddle_pointrend.convert.checkpoint_files import read_tensors
 from paddle_pointrend.convert.names import rename_key
@@ -18,8 +24,8 @@ class ConversionError(CheckpointError):
     """A checkpoint whose tensors are not the network's; the message names them."""
 
 
-def convert_state(tensors, source, model):
-    """A source's tensors under our names, exactly those of a network.
+def convert_state(tensors: Mapping[str, np.ndarray], source: str, model: nn.Layer) -> dict[str, np.ndarray]:
+    """Brings a source's tensors under our names, exactly those of a network.
 
     Args:
         tensors: name -> array, as `read_tensors` returns them.
@@ -62,13 +68,13 @@ def convert_state(tensors, source, model):
     return converted
 
 
-def left_out(tensors, source):
-    """Names of the tensors that `convert_state` has no use for."""
+def left_out(tensors: Mapping[str, np.ndarray], source: str) -> list[str]:
+    """Lists the names of the tensors that `convert_state` has no use for."""
     return [key for key in tensors if rename_key(key, source) is None]
 
 
 def _identity_statistics(converted):
-    """Caffe2's networks have their statistics folded into scale and shift, so that ours do nothing."""
+    """Makes statistics that do nothing: Caffe2's networks have theirs folded into scale and shift."""
     scales = {key: array for key, array in converted.items() if array.ndim == 1 and key.endswith(".weight")}
     statistics = {}
     for key, scale in scales.items():

@@ -1,9 +1,10 @@
-"""Reads the tensors of torch, detectron2 and safetensors files, which come from strangers.
+"""Reads the tensors of torch, detectron2 and safetensors files, which are untrusted.
 
 A pickle is a program: pickle.load imports and calls whatever it names. Here it is given stand-ins that only write down
 what they are called with; the arrays are made afterwards, of dtypes and shapes that were looked at.
 """
 
+import os
 import pickle
 import re
 import warnings
@@ -27,8 +28,8 @@ class UntrustedFileError(CheckpointError):
     """A file of another framework that cannot be read, or that asks for more than tensors."""
 
 
-def read_tensors(path):
-    """The tensors of a checkpoint of another framework, without optimizer and meta data; nothing in it is executed.
+def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the tensors of another framework's checkpoint, without optimizer and meta data; nothing in it is executed.
 
     The content decides the format, the suffix only where the content does not: torch files (zip or legacy; a flat
     state dict, or one under "state_dict" or "model", beside it mmengine's message hub too), pickles of arrays as
@@ -75,7 +76,7 @@ def _read(path):
 
 
 def _reader(head, suffix):
-    """The function for a file that begins with these bytes: path -> (content, function of a value -> array or None)."""
+    """Picks the reader of a file that begins so: path -> (content, function of a value -> array or None)."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not head:
         raise UntrustedFileError("the file is empty, download it again")
@@ -175,7 +176,7 @@ class _Unpickler(pickle._Unpickler):  # pickle.Unpickler is in C and reserves gi
 
 
 def _array(value):
-    """The array or number whose pickle called these stand-ins; None if it is something else."""
+    """Makes the array or number whose pickle called these stand-ins; None if it is something else."""
     kind = type(value).__name__ if isinstance(value, _StandIn) else None
     if kind == "_reconstruct":
         *_, shape, dtype, is_fortran, data = value.state
@@ -209,5 +210,5 @@ def _explain(error):
 
 
 def _clean(text):
-    """At most 150 characters of one line, without the control characters that a hostile file may use in a name."""
+    """Keeps one line of at most 150 characters, without control characters, which a hostile file may use in a name."""
     return ascii(text)[1:-1][:150] if isinstance(text, str) else f"<{type(text).__name__}>"

@@ -44,7 +44,7 @@ _MSRA = (
 
 
 def _inside(prefix, table, new_prefix):
-    """The table of a part, for names that begin with its place in the whole."""
+    """Wraps the table of a part, for names that begin with its place in the whole."""
 
     def rename(match):
         return _look_up(match[1], table, new_prefix)
@@ -53,7 +53,7 @@ def _inside(prefix, table, new_prefix):
 
 
 def _head_layer(first_level):
-    """A convolution and its x2 are two layers of the head in the sources, four (conv, norm, ReLU, x2) here."""
+    """Renames layers of the head: a convolution and its x2 are two in the sources, four (conv, norm, ReLU, x2) here."""
 
     def rename(match):
         level, layer, part, rest = match.groups()
@@ -94,8 +94,8 @@ _TABLES = {
 _STATISTICS = {"running_mean": "_mean", "running_var": "_variance"}
 
 
-def rename_key(key, source):
-    """Our name of a source's tensor; None for one that we have no use for, and KeyError for an unknown one.
+def rename_key(key: str, source: str) -> str | None:
+    """Returns our name of a source's tensor; None for one that we have no use for, and KeyError for an unknown one.
 
     Args:
         key: the name in the source's checkpoint.

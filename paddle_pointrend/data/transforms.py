@@ -9,6 +9,7 @@ RandomCrop_CategoryAreaConstraint and PointRend's ColorAugSSDTransform; Liu et a
 (ECCV 2016).
 """
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 import cv2
@@ -30,13 +31,13 @@ class RandomResize:
             values are not 0 to 255.
     """
 
-    def __init__(self, scale, ratio_range=(1.0, 1.0)):
+    def __init__(self, scale: Sequence[int], ratio_range: Sequence[float] = (1.0, 1.0)) -> None:
         self.scale = _two_sizes("scale", scale)
         self.ratio_range = _range("ratio_range", ratio_range)
         if self.ratio_range[0] <= 0:
             raise ValueError(f"ratio_range must be above 0, got {ratio_range}; [1, 1] keeps to scale")
 
-    def __call__(self, data):
+    def __call__(self, data: dict) -> dict:
         height, width = data["img"].shape[:2]
         data["trans_info"].append(("resize", (height, width)))
         size = self._draw_size(width, height)
@@ -72,7 +73,7 @@ class RandomCrop:
 
     attempts = 10
 
-    def __init__(self, crop_size, category_max_ratio=1.0, ignore_index=255):
+    def __init__(self, crop_size: Sequence[int], category_max_ratio: float = 1.0, ignore_index: int = 255) -> None:
         self.crop_size = _two_sizes("crop_size", crop_size)
         if not isinstance(category_max_ratio, Real) or not 0 < category_max_ratio <= 1:
             raise ValueError(
@@ -81,7 +82,7 @@ class RandomCrop:
         self.category_max_ratio = category_max_ratio
         self.ignore_index = ignore_index
 
-    def __call__(self, data):
+    def __call__(self, data: dict) -> dict:
         window = self._draw_window(data["img"])
         if self.category_max_ratio < 1:
             for _ in range(self.attempts):
@@ -120,7 +121,13 @@ class PhotoMetricDistortion:
             whole number from 0 to 180, an image without 3 channels or whose values are not 0 to 255.
     """
 
-    def __init__(self, brightness_delta=32, contrast_range=(0.5, 1.5), saturation_range=(0.5, 1.5), hue_delta=18):
+    def __init__(
+        self,
+        brightness_delta: float = 32,
+        contrast_range: Sequence[float] = (0.5, 1.5),
+        saturation_range: Sequence[float] = (0.5, 1.5),
+        hue_delta: int = 18,
+    ) -> None:
         if not isinstance(brightness_delta, Real) or brightness_delta < 0:
             raise ValueError(f"brightness_delta must be a number >= 0, got {brightness_delta!r}; 0 turns it off")
         if not isinstance(hue_delta, Integral) or not 0 <= hue_delta <= 180:
@@ -130,7 +137,7 @@ class PhotoMetricDistortion:
         self.saturation_range = _range("saturation_range", saturation_range)
         self.hue_delta = hue_delta
 
-    def __call__(self, data):
+    def __call__(self, data: dict) -> dict:
         if data["img"].ndim != 3 or data["img"].shape[2] != 3:
             raise ValueError(
                 f"PhotoMetricDistortion takes images [H, W, 3] in RGB, got {list(data['img'].shape)}; "
@@ -176,7 +183,7 @@ class PhotoMetricDistortion:
 class RGBToBGR:
     """Reverses the channels of an image [H, W, C]. detectron2's networks read BGR."""
 
-    def __call__(self, data):
+    def __call__(self, data: dict) -> dict:
         data["img"] = np.ascontiguousarray(data["img"][..., ::-1])
         return data
 

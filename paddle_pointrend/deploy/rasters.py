@@ -1,15 +1,23 @@
-"""Pictures on disk that are read and written by rows, with rasterio (GDAL). It is imported when one is opened.
+"""Reads and writes pictures on disk by rows, with rasterio (GDAL), which is imported when one is opened.
 
 This is the "large" extra: pip install -c constraints.txt -e ".[large]".
 """
 
+from __future__ import annotations
+
 import contextlib
+import os
 import pathlib
 import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paddle_pointrend.files import whole_file
+
+if TYPE_CHECKING:
+    import rasterio
 
 _TILE = 256  # pixels; TIFF wants multiples of 16
 _CACHE_MEGABYTES = 128  # GDAL's own default is a share of the machine's memory
@@ -24,21 +32,21 @@ class RasterWriteError(RasterError):
 
 
 class RasterReader:
-    """An open picture of three bands of 8 bits.
+    """Reads rows of an open picture of three bands of 8 bits.
 
     Attributes: height, width (pixels); place (where on Earth it lies, as options of rasterio.open: empty where the file
     says nothing).
     """
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: rasterio.DatasetReader):
         self._dataset = dataset
         self.height, self.width = dataset.height, dataset.width
-        self.place = {"crs": dataset.crs} if dataset.crs else {}
+        self.place: dict[str, Any] = {"crs": dataset.crs} if dataset.crs else {}
         if not dataset.transform.is_identity:
             self.place["transform"] = dataset.transform
 
-    def read_rows(self, y1, y2):
-        """uint8 [y2 - y1, W, 3]. RasterError if the file is damaged there."""
+    def read_rows(self, y1: int, y2: int) -> np.ndarray:
+        """Reads uint8 [y2 - y1, W, 3]. RasterError if the file is damaged there."""
         import rasterio.errors
 
         try:
@@ -49,8 +57,8 @@ class RasterReader:
 
 
 @contextlib.contextmanager
-def open_raster(path):
-    """A RasterReader of a file.
+def open_raster(path: str | os.PathLike) -> Iterator[RasterReader]:
+    """Opens a file as a RasterReader.
 
     Raises:
         RasterError: rasterio is not installed, the file is no picture or not one of three bands of 8 bits.
@@ -76,7 +84,9 @@ def open_raster(path):
 
 
 @contextlib.contextmanager
-def write_label_map(path, size, palette, place):
+def write_label_map(
+    path: str | os.PathLike, size: tuple[int, int], palette: np.ndarray, place: dict[str, Any]
+) -> Iterator[Callable[[np.ndarray], None]]:
     """Writes a label map from top to bottom: a tiled, deflate-compressed TIFF of 8 bits with a palette.
 
     The file appears whole, when the block ends, or not at all: it has another name until then.
@@ -135,7 +145,7 @@ class _TileRowWriter:
 
 @contextlib.contextmanager
 def _no_place_is_no_fault(rasterio):
-    """Without rasterio's warning that a photo lies nowhere on Earth."""
+    """Silences rasterio's warning that a photo lies nowhere on Earth."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         yield

@@ -6,8 +6,8 @@ import math
 import numpy as np
 
 
-def curve_svg(name, iterations, values):
-    """A line chart as inline SVG that takes its colours from the page: axes, ticks, and the last value in words.
+def curve_svg(name: str, iterations: np.ndarray, values: np.ndarray) -> str:
+    """Draws a line chart as inline SVG that takes its colours from the page: axes, ticks, and the last value in words.
 
     Long curves are drawn twice: every value faintly, and a running mean over a twentieth of them on top.
 

@@ -1,71 +1,35 @@
-"""The HTML report of a run: one file with pictures, tables and curves, nothing loaded from elsewhere.
-
-Also the README's picture, from the same samples. Pictures are RGB uint8; label maps are integers [H, W].
-"""
+"""The HTML report of a run: one file with pictures, tables and curves, nothing loaded from elsewhere."""
 
 import base64
 import html
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from paddle_pointrend.evaluation import visualize
 from paddle_pointrend.evaluation.charts import curve_svg
-from paddle_pointrend.evaluation.metrics import summary_rows
+from paddle_pointrend.evaluation.figures import PANEL_NAMES, ZOOM, Sample, draw_step, sample_panels, zoom_window
+from paddle_pointrend.evaluation.report_style import STYLE
+from paddle_pointrend.evaluation.tables import summary_rows
 from paddle_pointrend.files import write_whole
-
-# The enlarged window has the full picture's shape divided by this, and is shown as large as the full picture.
-ZOOM = 5
-PANEL_NAMES = ("image", "truth", "coarse", "refined")
-
-
-class SubdivisionStep(NamedTuple):
-    """One step of the refinement: the points it predicted again, and the size of the map it did so on.
-
-    coords: floats [P, 2], (x, y) in [0, 1]. size: (height, width) in cells.
-    """
-
-    coords: np.ndarray
-    size: tuple
-
-
-@dataclass
-class Sample:
-    """One image of the report.
-
-    image: RGB uint8 [H, W, 3]. truth, coarse, refined: integers [H, W]. steps: `SubdivisionStep`s or equal tuples,
-    first step first. Raises ValueError if the four are not of one size.
-    """
-
-    name: str
-    image: np.ndarray
-    truth: np.ndarray
-    coarse: np.ndarray
-    refined: np.ndarray
-    steps: list = field(default_factory=list)
-
-    def __post_init__(self):
-        sizes = {part: np.shape(getattr(self, part))[:2] for part in ("image", "truth", "coarse", "refined")}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"sample {self.name!r} has parts of different sizes: {sizes}, expected one (H, W)")
 
 
 def write_report(
-    path,
+    path: str | os.PathLike,
     *,
-    title,
-    metadata,
-    samples,
-    summaries,
-    class_names,
-    palette,
-    curves=None,
-    ignore_index=255,
-    max_side=1280,
-):
+    title: str,
+    metadata: Mapping[str, object],
+    samples: Sequence[Sample],
+    summaries: Mapping[str, dict],
+    class_names: Sequence[str],
+    palette: np.ndarray,
+    curves: Mapping[str, tuple] | None = None,
+    ignore_index: int = 255,
+    max_side: int = 1280,
+) -> Path:
     """Writes the report as one HTML file; an older file at `path` is replaced only when the new one is complete.
 
     Args:
@@ -114,52 +78,9 @@ def write_report(
     return path
 
 
-def comparison_figure(sample, palette, *, zoom=ZOOM, panel_width=480):
-    """Image, truth, coarse and refined in a row, and below each the window where refinement mends most pixels.
-
-    Args:
-        sample: a `Sample`; its steps are not used.
-        palette: [K, 3] RGB.
-        zoom: how much larger the window is shown; its sides are the picture's divided by this.
-        panel_width: width of each of the four panels in pixels.
-
-    Returns:
-        RGB uint8, about [1.5 * panel_width + titles, 4 * panel_width + gaps, 3] for a 4:3 image.
-    """
-    panels = _panels(sample, palette)
-    window = _window((sample.refined == sample.truth) & (sample.coarse != sample.truth), zoom)
-    height, width = sample.truth.shape
-    size = (panel_width, max(1, round(panel_width * height / width)))
-    full = [
-        cv2.resize(
-            visualize.draw_frame(panel, *window),
-            size,
-            interpolation=cv2.INTER_AREA if panel_width < width else cv2.INTER_NEAREST,
-        )
-        for panel in panels
-    ]
-    enlarged = [cv2.resize(panel[window], size, interpolation=cv2.INTER_NEAREST) for panel in panels]
-    first = visualize.side_by_side(full, PANEL_NAMES)
-    gap = np.full((8, first.shape[1], 3), 255, np.uint8)
-    return np.vstack([first, gap, visualize.side_by_side(enlarged)])
-
-
-def _panels(sample, palette):
-    """The pictures named in PANEL_NAMES."""
-    return [
-        sample.image,
-        *(visualize.colorize(part, palette) for part in (sample.truth, sample.coarse, sample.refined)),
-    ]
-
-
-def _window(mask, zoom):
-    height, width = mask.shape
-    return visualize.busiest_window(mask, max(8, height // zoom), max(8, width // zoom))
-
-
 def _sample_section(sample, palette, ignore_index, max_side):
-    panels = _panels(sample, palette)
-    window = _window((sample.coarse != sample.refined) & (sample.truth != ignore_index), ZOOM)
+    panels = sample_panels(sample, palette)
+    window = zoom_window((sample.coarse != sample.refined) & (sample.truth != ignore_index))
     difference, counts = visualize.difference_map(
         sample.coarse, sample.refined, sample.truth, ignore_index=ignore_index, image=sample.image
     )
@@ -175,7 +96,7 @@ def _sample_section(sample, palette, ignore_index, max_side):
     figures += [_figure(panel[window], f"{name}, {ZOOM}x", pixelated=True) for panel, name in zip(panels, names)]
     steps = [
         _figure(
-            _points_picture(sample.image, coords, size, max_side),
+            draw_step(sample.image, (coords, size), max_side),
             f"step {number}: points on the {size[1]} x {size[0]} map",
             kind="jpg",
             note=f"{len(coords)} points, {100 * len(coords) / (size[0] * size[1]):.1f} % of the map's cells",
@@ -186,17 +107,6 @@ def _sample_section(sample, palette, ignore_index, max_side):
         f"<article><h3>{_text(sample.name)}</h3><p>{_text(_verdict(counts))}</p>"
         f'<div class="panels">{"".join(figures + steps)}</div></article>'
     )
-
-
-def _points_picture(image, coords, size, max_side):
-    # On a picture this wide one dot is about one pixel of the screen, whatever the image's size was.
-    side = min(max_side, 960)
-    factor = side / max(image.shape[:2])
-    width, height = (max(1, round(length * factor)) for length in image.shape[1::-1])
-    # Half a cell across: neighbouring points stay apart, and the few points of a small map are still seen.
-    radius = min(3, max(1, round(width / size[1] / 4)))
-    ground = visualize.dim(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), 0.5)
-    return visualize.draw_points(ground, coords, color=(214, 70, 0), radius=radius)
 
 
 def _verdict(counts):
@@ -320,43 +230,3 @@ def _fit(picture, max_side):
 
 def _text(value):
     return html.escape(str(value))
-
-
-STYLE = """
-:root{color-scheme:light dark;--ink:#1d2430;--soft:#5b6675;--line:#d9dee6;--ground:#fff;--panel:#f5f7fa;
---up:#17803d;--down:#c01f36;--curve:#1f6fd6}
-@media (prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa5b4;--line:#333b47;--ground:#14181f;
---panel:#1c222b;--up:#58c97d;--down:#ff7b8a;--curve:#6cabff}}
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:1600px;padding:24px;background:var(--ground);color:var(--ink);
-font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
-h1{font-size:26px;line-height:1.25;margin:0 0 16px}
-h2{font-size:20px;margin:40px 0 12px}h3{font-size:16px;margin:0 0 8px}
-p{max-width:90ch;margin:8px 0}article p{max-width:none}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(180px,1fr));gap:12px}
-.tile{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:12px 16px}
-.tile>span{display:block;color:var(--soft);font-size:13px}.tile b{font-size:28px;line-height:1.3}
-.up{color:var(--up);font-weight:600}.down{color:var(--down);font-weight:600}.same{color:var(--soft)}
-.legend{list-style:none;display:flex;flex-wrap:wrap;gap:4px 18px;margin:8px 0 16px;padding:0;font-size:14px}
-i{display:inline-block;width:14px;height:14px;margin-right:6px;border-radius:3px;vertical-align:-2px;
-border:1px solid var(--line)}
-article{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:16px;margin:0 0 20px}
-.panels{display:grid;grid-template-columns:repeat(5,minmax(200px,1fr));gap:12px;overflow-x:auto}
-figure{margin:0}img{display:block;width:100%;height:auto;border-radius:4px}
-.pixelated{image-rendering:pixelated}
-figcaption{font-size:13px;margin-top:4px}small{display:block;color:var(--soft);font-size:12px;line-height:1.4}
-.scroll{overflow-x:auto;margin:12px 0 20px}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:14px}
-th,td{padding:5px 12px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}
-thead th{color:var(--soft);font-weight:600}tbody th,th[rowspan]{text-align:left;font-weight:500}
-th[colspan]{text-align:center}.group{border-left:1px solid var(--line)}
-tbody tr:hover{background:var(--panel)}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:16px}
-.charts figure{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:8px;max-width:620px}
-svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font-size:12px}
-svg .name{fill:var(--ink);font-weight:600;font-size:13px}
-svg path{fill:none;stroke-linejoin:round}.grid{stroke:var(--line)}.axis{stroke:var(--soft)}
-.line{stroke:var(--curve);stroke-width:2}.faint{stroke:var(--curve);opacity:.3}.dot{fill:var(--curve)}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 20px;margin:0}dt{color:var(--soft)}
-dd{margin:0;overflow-wrap:anywhere}
-"""

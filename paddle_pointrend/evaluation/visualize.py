@@ -4,6 +4,8 @@ Every picture is RGB uint8 [H, W, 3]; every function returns a new array and lea
 Label maps are integers [H, W]; point coordinates are (x, y) in [0, 1] x [0, 1], a pixel's centre at (i + 0.5) / size.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -15,27 +17,8 @@ BOTH_WRONG_COLOR = (245, 205, 60)
 POINT_COLOR = (255, 140, 0)
 
 
-def default_palette(num_classes):
-    """Distinct colours in PASCAL VOC's order: class i's bits, three at a time, from the top bit of each channel down.
-
-    The first colour is VOC's black, which `colorize` keeps for ignored pixels; so this palette starts with VOC's
-    second. At most 255 classes.
-
-    Returns:
-        uint8 [num_classes, 3].
-    """
-    if not 1 <= num_classes <= 255:
-        raise ValueError(f"num_classes is {num_classes}, expected 1 to 255")
-    index = np.arange(1, num_classes + 1)
-    palette = np.zeros((num_classes, 3), np.uint8)
-    for shift in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (((index >> (3 * shift + channel)) & 1) << (7 - shift)).astype(np.uint8)
-    return palette
-
-
-def colorize(label, palette):
-    """Each class in its colour; values outside [0, K), the ignored ones among them, are black.
+def colorize(label: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """Draws each class in its colour; values outside [0, K), the ignored ones among them, are black.
 
     Args:
         label: integers [H, W].
@@ -47,8 +30,8 @@ def colorize(label, palette):
     return table[np.where(known, label, len(palette))]
 
 
-def overlay(image, label, palette, alpha=0.5):
-    """The coloured label map over the image; where the label is outside [0, K) the image shows unchanged.
+def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+    """Lays the coloured label map over the image; where the label is outside [0, K) the image shows unchanged.
 
     Args:
         image: RGB uint8 [H, W, 3].
@@ -65,14 +48,16 @@ def overlay(image, label, palette, alpha=0.5):
     return np.where(known[..., None], mixed, image)
 
 
-def dim(image, strength=0.6):
-    """The image in pale grey, as a ground for colours: strength 0 keeps its contrast, 1 is plain white."""
+def dim(image: np.ndarray, strength: float = 0.6) -> np.ndarray:
+    """Turns the image pale grey, as a ground for colours: strength 0 keeps its contrast, 1 is plain white."""
     grey = cv2.cvtColor(_check_image(image), cv2.COLOR_RGB2GRAY).astype(np.float32)
     return np.repeat((grey + (255 - grey) * strength).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def draw_points(image, coords, *, color=POINT_COLOR, radius=0):
-    """Points over an image, small enough that thousands leave the picture visible.
+def draw_points(
+    image: np.ndarray, coords: np.ndarray, *, color: tuple[int, int, int] = POINT_COLOR, radius: int = 0
+) -> np.ndarray:
+    """Draws points over an image, small enough that thousands leave the picture visible.
 
     Args:
         image: RGB uint8 [H, W, 3].
@@ -99,8 +84,15 @@ def draw_points(image, coords, *, color=POINT_COLOR, radius=0):
     return np.where(dots[..., None] > 0, np.array(color, np.uint8), image)
 
 
-def difference_map(coarse, refined, truth, *, ignore_index=255, image=None):
-    """Where refined differs from coarse, and which of the two is right.
+def difference_map(
+    coarse: np.ndarray,
+    refined: np.ndarray,
+    truth: np.ndarray,
+    *,
+    ignore_index: int = 255,
+    image: np.ndarray | None = None,
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Shows where refined differs from coarse, and which of the two is right.
 
     Green: refined is right. Red: coarse was right, refinement spoiled it. Yellow: both are wrong. The rest, and every
     ignored pixel, shows the image in pale grey, or white.
@@ -130,8 +122,10 @@ def difference_map(coarse, refined, truth, *, ignore_index=255, image=None):
     return picture, {**counts, "different": int(different.sum()), "counted": int(counted.sum())}
 
 
-def error_map(pred, truth, *, ignore_index=255, image=None):
-    """Wrong pixels in red over white or the image in pale grey; ignored pixels are never wrong.
+def error_map(
+    pred: np.ndarray, truth: np.ndarray, *, ignore_index: int = 255, image: np.ndarray | None = None
+) -> np.ndarray:
+    """Draws wrong pixels in red over white or the image in pale grey; ignored pixels are never wrong.
 
     Args:
         pred, truth: integers [H, W].
@@ -144,8 +138,8 @@ def error_map(pred, truth, *, ignore_index=255, image=None):
     return picture
 
 
-def busiest_window(mask, height, width):
-    """The window of a given size that holds the most true pixels (the first such one).
+def busiest_window(mask: np.ndarray, height: int, width: int) -> tuple[slice, slice]:
+    """Finds the window of a given size that holds the most true pixels (the first such one).
 
     Args:
         mask: bool [H, W].
@@ -162,8 +156,10 @@ def busiest_window(mask, height, width):
     return slice(top, top + height), slice(left, left + width)
 
 
-def draw_frame(picture, rows, columns, *, color=(255, 255, 255)):
-    """A thin frame, dark inside and out so that it shows on any ground, around a window given as two slices."""
+def draw_frame(
+    picture: np.ndarray, rows: slice, columns: slice, *, color: tuple[int, int, int] = (255, 255, 255)
+) -> np.ndarray:
+    """Draws a thin frame, dark inside and out so that it shows on any ground, around a window of two slices."""
     framed = _check_image(picture).copy()
     thickness = max(1, round(max(framed.shape[:2]) / 400))
     first, last = (columns.start, rows.start), (columns.stop - 1, rows.stop - 1)
@@ -172,8 +168,14 @@ def draw_frame(picture, rows, columns, *, color=(255, 255, 255)):
     return framed
 
 
-def side_by_side(panels, titles=None, *, gap=8, background=(255, 255, 255)):
-    """Panels of equal height in a row, with a title above each.
+def side_by_side(
+    panels: Sequence[np.ndarray],
+    titles: Sequence[str] | None = None,
+    *,
+    gap: int = 8,
+    background: tuple[int, int, int] = (255, 255, 255),
+) -> np.ndarray:
+    """Puts panels of equal height in a row, with a title above each.
 
     Args:
         panels: RGB uint8 [H, W_i, 3] each.
@@ -201,8 +203,10 @@ def side_by_side(panels, titles=None, *, gap=8, background=(255, 255, 255)):
     return np.hstack([part for panel in panels for part in (panel, space)][:-1])
 
 
-def title_bar(text, width, *, height=28, background=(255, 255, 255)):
-    """One line of centred ASCII text, shrunk to fit the width: RGB uint8 [height, width, 3]."""
+def title_bar(
+    text: str, width: int, *, height: int = 28, background: tuple[int, int, int] = (255, 255, 255)
+) -> np.ndarray:
+    """Writes one line of centred ASCII text, shrunk to fit the width: RGB uint8 [height, width, 3]."""
     # Drawn four times too large and averaged down: OpenCV's strokes are coarse at this size.
     scale, font = 4, cv2.FONT_HERSHEY_SIMPLEX
     ink = (0, 0, 0) if sum(background) > 382 else (255, 255, 255)

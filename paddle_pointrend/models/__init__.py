@@ -3,10 +3,11 @@
 Imports points/; neither PaddleSeg nor anything that runs a model.
 """
 
+from paddle_pointrend.models.fpn import FPN
 from paddle_pointrend.models.point_head import PointHead
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.models.resnet import ResNet
-from paddle_pointrend.models.semantic_fpn import FPN, SemanticFPN
+from paddle_pointrend.models.semantic_fpn import SemanticFPN
 from paddle_pointrend.models.taps import Taps
 
 __all__ = ["FPN", "PointHead", "PointRendSeg", "ResNet", "SemanticFPN", "Taps"]

@@ -38,7 +38,16 @@ class ResNet(resnet.ResNet):
         CheckpointError: weights that cannot be read or are not this network's.
     """
 
-    def __init__(self, depth, *, deep_stem=False, stride_in_1x1=False, norm="BN", in_channels=3, pretrained=None):
+    def __init__(
+        self,
+        depth: int,
+        *,
+        deep_stem: bool = False,
+        stride_in_1x1: bool = False,
+        norm: str = "BN",
+        in_channels: int = 3,
+        pretrained: str | None = None,
+    ) -> None:
         if depth not in DEPTHS:
             raise ValueError(f"depth must be one of {DEPTHS}, got {depth!r}")
         if norm not in ("BN", "FrozenBN"):
@@ -55,7 +64,8 @@ class ResNet(resnet.ResNet):
         if pretrained is not None:
             load_pretrained(self, pretrained)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
+        """Returns the maps of the four stages, fine -> coarse."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         maps = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
@@ -91,7 +101,7 @@ class FrozenBatchNorm2D(nn.Layer):
 
     EPSILON = 1e-5
 
-    def __init__(self, num_features):
+    def __init__(self, num_features: int) -> None:
         super().__init__()
         ones, zeros = paddle.ones([num_features]), paddle.zeros([num_features])
         self.register_buffer("weight", ones)
@@ -99,7 +109,8 @@ class FrozenBatchNorm2D(nn.Layer):
         self.register_buffer("_mean", zeros.clone())
         self.register_buffer("_variance", ones - self.EPSILON)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Normalises [N, C, H, W] with the fixed statistics."""
         return F.batch_norm(x, self._mean, self._variance, self.weight, self.bias, epsilon=self.EPSILON)
 
 

@@ -4,68 +4,16 @@ Networks" (CVPR 2019). Reference: mmsegmentation's FPN and FPNHead.
 Feature lists run fine -> coarse (P2, P3, ...) throughout.
 """
 
-import functools
 import math
+from collections.abc import Sequence
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from paddle_pointrend.models.taps import image_channels
+from paddle_pointrend.models.backbones import image_channels, measure_backbone
+from paddle_pointrend.models.fpn import FPN, check_level_sizes, conv_with_bias
 from paddle_pointrend.models.weights import load_pretrained
-
-_INITS = {
-    "xavier": nn.initializer.XavierUniform,
-    "c2_xavier": functools.partial(nn.initializer.KaimingUniform, negative_slope=1.0, nonlinearity="leaky_relu"),
-}
-
-
-class FPN(nn.Layer):
-    """Feature pyramid: 1x1 laterals, nearest top-down additions, 3x3 outputs, all with bias and without norm.
-
-    Args:
-        in_channels: channels of each backbone level, fine -> coarse.
-        strides: stride of each level with respect to the image, not decreasing.
-        out_channels: channels of every output level.
-        init: how the weights start, "xavier" (Glorot and Bengio 2010, uniform; mmsegmentation) or "c2_xavier"
-            (Caffe2's, uniform within sqrt(3 / fan in); detectron2). Biases start at zero.
-
-    Attributes:
-        strides: as given.
-
-    Raises:
-        ValueError: channels and strides of different lengths, strides that decrease, an unknown init.
-    """
-
-    def __init__(self, in_channels, strides, *, out_channels=256, init="xavier"):
-        super().__init__()
-        if init not in _INITS:
-            raise ValueError(f"init must be one of {', '.join(_INITS)}, got {init!r}")
-        if len(in_channels) != len(strides) or not strides:
-            raise ValueError(f"one stride is needed for each level, got channels {in_channels} and strides {strides}")
-        if list(strides) != sorted(strides):
-            raise ValueError(f"levels must run from fine to coarse, got strides {list(strides)}")
-        self.strides = list(strides)
-        weight_init = _INITS[init]()
-        self.laterals = nn.LayerList(_conv(channels, out_channels, 1, weight_init) for channels in in_channels)
-        self.outputs = nn.LayerList(_conv(out_channels, out_channels, 3, weight_init) for _ in in_channels)
-
-    def forward(self, features):
-        """
-        Args:
-            features: backbone maps [N, C_i, H_i, W_i], fine -> coarse.
-
-        Returns:
-            A list of [N, out_channels, H_i, W_i], fine -> coarse.
-
-        Raises:
-            ValueError: another number of levels, or sizes that do not belong to the strides in this order.
-        """
-        check_level_sizes(features, self.strides)
-        maps = [lateral(feature) for lateral, feature in zip(self.laterals, features)]
-        for i in reversed(range(len(maps) - 1)):
-            maps[i] = maps[i] + F.interpolate(maps[i + 1], size=maps[i].shape[2:], mode="nearest")
-        return [output(m) for output, m in zip(self.outputs, maps)]
 
 
 class SemanticFPN(nn.Layer):
@@ -99,18 +47,18 @@ class SemanticFPN(nn.Layer):
 
     def __init__(
         self,
-        num_classes,
-        backbone,
+        num_classes: int,
+        backbone: nn.Layer,
         *,
-        backbone_indices=(0, 1, 2, 3),
-        head_levels=None,
-        fpn_channels=256,
-        head_channels=128,
-        norm="BN",
-        fpn_init="xavier",
-        predictor_init_std=0.01,
-        pretrained=None,
-    ):
+        backbone_indices: Sequence[int] = (0, 1, 2, 3),
+        head_levels: Sequence[int] | None = None,
+        fpn_channels: int = 256,
+        head_channels: int = 128,
+        norm: str = "BN",
+        fpn_init: str = "xavier",
+        predictor_init_std: float = 0.01,
+        pretrained: str | None = None,
+    ) -> None:
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
@@ -137,14 +85,14 @@ class SemanticFPN(nn.Layer):
         if pretrained is not None:
             load_pretrained(self, pretrained)
 
-    def forward_features(self, x):
-        """Coarse logits [N, K, h, w] and the fine features, a list of one: P2 [N, fpn_channels, H', W']."""
+    def forward_features(self, x: paddle.Tensor) -> tuple[paddle.Tensor, list[paddle.Tensor]]:
+        """Returns the coarse logits [N, K, h, w] and the fine features, a list of one: P2 [N, fpn_channels, H', W']."""
         maps = self.backbone(x)
         pyramid = self.fpn([maps[i] for i in self.backbone_indices])
         return self.head([pyramid[i] for i in self.head_levels]), pyramid[:1]
 
-    def forward(self, x):
-        """Images [N, 3, H, W] to a list of one: logits [N, K, H, W]."""
+    def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
+        """Predicts for images [N, 3, H, W] a list of one: logits [N, K, H, W]."""
         coarse_logits, _ = self.forward_features(x)
         return [F.interpolate(coarse_logits, size=x.shape[2:], mode="bilinear", align_corners=False)]
 
@@ -156,7 +104,7 @@ class _SemanticHead(nn.Layer):
         self.branches = nn.LayerList(
             _upsampling_branch(in_channels, channels, stride // min(strides), norm) for stride in strides
         )
-        self.classifier = _conv(channels, num_classes, 1, nn.initializer.Normal(0.0, predictor_init_std))
+        self.classifier = conv_with_bias(channels, num_classes, 1, nn.initializer.Normal(0.0, predictor_init_std))
 
     def forward(self, levels):
         check_level_sizes(levels, self.strides)
@@ -201,54 +149,3 @@ def _norm(norm, channels):
             raise ValueError(f"norm 'GN' has 32 groups, so that head_channels must be a multiple of 32, got {channels}")
         return nn.GroupNorm(32, channels)
     raise ValueError(f"norm must be 'BN' or 'GN', got {norm!r}")
-
-
-def _conv(in_channels, out_channels, kernel_size, weight_init):
-    return nn.Conv2D(
-        in_channels,
-        out_channels,
-        kernel_size,
-        padding=kernel_size // 2,
-        weight_attr=weight_init,
-        bias_attr=nn.initializer.Constant(0.0),
-    )
-
-
-@paddle.no_grad()
-def measure_backbone(backbone, image_size=128):
-    """Channels and strides of a backbone's maps, from one forward pass over a blank image.
-
-    Args:
-        backbone: takes images [N, C, H, W], C being what its first convolution takes, and returns a list of maps.
-        image_size: height and width of the blank image, a multiple of the largest stride.
-
-    Returns:
-        Two lists of integers, in the backbone's order.
-
-    Raises:
-        ValueError: maps whose size does not divide the image's.
-    """
-    was_training = backbone.training
-    backbone.eval()
-    maps = backbone(paddle.zeros([1, image_channels(backbone), image_size, image_size]))
-    if was_training:
-        backbone.train()
-    sizes = [m.shape[2] for m in maps]
-    if any(image_size % size for size in sizes):
-        raise ValueError(f"the backbone's maps must divide a {image_size} pixel image, got sizes {sizes}")
-    return [m.shape[1] for m in maps], [image_size // size for size in sizes]
-
-
-@paddle.jit.not_to_static  # there, a size not known yet stays -1 and passes
-def check_level_sizes(levels, strides):
-    """Raises ValueError unless there is one map for each stride and their sizes stand in the strides' ratios.
-
-    Layers round an odd size up or down, each once more, so a size may miss its exact ratio by two pixels.
-    """
-    if len(levels) != len(strides):
-        raise ValueError(f"expected {len(strides)} maps of strides {list(strides)}, got {len(levels)}")
-    for level, stride in zip(levels[1:], strides[1:]):
-        for finest, size in zip(levels[0].shape[2:], level.shape[2:]):
-            if min(finest, size) > 0 and abs(size - finest * strides[0] / stride) >= 2:
-                sizes = [list(m.shape[2:]) for m in levels]
-                raise ValueError(f"maps must run from fine to coarse with strides {list(strides)}, got sizes {sizes}")

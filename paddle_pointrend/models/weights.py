@@ -1,10 +1,19 @@
-"""Files of weights that paddle.save wrote: read whole, compared with a layer, loaded as a start of training."""
+"""Reads weights that paddle.save wrote, compares them with a layer, loads them as a start of training.
+
+Trained weights, to predict with, are loaded by paddleseg.load_model; a training goes on by paddleseg.checkpoints.
+"""
+
+from __future__ import annotations
 
 import logging
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlparse
 
 import paddle
+from paddle import nn
 from paddle.utils.download import get_weights_path_from_url
 
 _LOGGER = logging.getLogger(__name__)
@@ -18,8 +27,12 @@ class UnreadableError(CheckpointError):
     """A file of weights that is missing or half-written, whatever model it is of."""
 
 
-def read_state(file):
-    """The dict of tensors in a file that paddle.save wrote; UnreadableError if it is missing or not whole."""
+def read_state(file: str | os.PathLike) -> dict[str, Any]:
+    """Reads a dict of tensors that paddle.save wrote.
+
+    Raises:
+        UnreadableError: the file is missing, half-written or holds something else.
+    """
     if not pathlib.Path(file).is_file():
         raise UnreadableError(f"{file}: there is no such file")
     try:
@@ -32,8 +45,8 @@ def read_state(file):
     return state
 
 
-def find_misfit(model, state, num_classes=None):
-    """Why the tensors of a checkpoint cannot be this model's, naming the first few; "" if they can.
+def describe_mismatch(model: nn.Layer, state: Mapping[str, Any], num_classes: int | None = None) -> str:
+    """Says why the tensors of a checkpoint cannot be this model's, naming the first few; "" if they can.
 
     Args:
         model: the layer.
@@ -55,8 +68,10 @@ def find_misfit(model, state, num_classes=None):
     return "; ".join(reasons)
 
 
-def compare_state(model, state):
-    """What of a state dict is not the model's.
+def compare_state(
+    model: nn.Layer, state: Mapping[str, Any]
+) -> tuple[list[str], list[str], dict[str, tuple[list[int], list[int]]]]:
+    """Compares the names and shapes of a state dict with a model's.
 
     Returns:
         missing: names that only the model has.
@@ -71,7 +86,7 @@ def compare_state(model, state):
     return missing, extra, {key: (found[key], wanted[key]) for key in both if found[key] != wanted[key]}
 
 
-def load_pretrained(model, path):
+def load_pretrained(model: nn.Layer, path: str) -> None:
     """Loads weights to start a training from, all or none.
 
     One difference is allowed: where the model has another number of classes than the weights, the tensors that
@@ -91,7 +106,7 @@ def load_pretrained(model, path):
     other_ranks = any(len(found) != len(expected) for found, expected in shapes.values())
     if missing or extra or other_ranks or len(differences) > 1:
         raise CheckpointError(
-            f"pretrained: {file} does not belong to this {type(model).__name__}: {find_misfit(model, state)}"
+            f"pretrained: {file} does not belong to this {type(model).__name__}: {describe_mismatch(model, state)}"
         )
     if shapes:
         _LOGGER.warning(

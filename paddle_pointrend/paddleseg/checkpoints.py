@@ -1,50 +1,39 @@
-"""Finds, loads and checks what PaddleSeg saved: iter_N/model.pdparams and model.pdopt."""
+"""Finds and checks the checkpoints that a training can go on from: PaddleSeg's folders iter_N.
 
+Each holds model.pdparams and model.pdopt.
+"""
+
+from __future__ import annotations
+
+import os
 import pathlib
 import re
-from urllib.parse import urlparse
 
-from paddleseg.utils import logger, utils
+from paddle import nn
+from paddleseg.utils import logger
 
-from paddle_pointrend.cli.common import UsageError
-from paddle_pointrend.models.weights import UnreadableError, find_misfit, read_state
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.models.weights import UnreadableError, describe_mismatch, read_state
+from paddle_pointrend.paddleseg.models import WEIGHTS
 
-WEIGHTS, OPTIMIZER = "model.pdparams", "model.pdopt"
+OPTIMIZER = "model.pdopt"
 
 
-def load_weights(model, path, num_classes=None):
-    """Loads weights into a model, all or none. PaddleSeg's own loader only warns and leaves the rest random.
-
-    Args:
-        model: the layer.
-        path: a .pdparams file, a folder that holds model.pdparams, or a URL.
-        num_classes: the model's, for the message when the checkpoint has another number.
+def check_resumable(model: nn.Layer, folder: str | os.PathLike) -> None:
+    """Checks that a training of the model can go on from a folder.
 
     Raises:
-        UnreadableError: no such file, or a file that cannot be read.
-        UsageError: one whose tensors are not this model's.
+        UsageError: it is no iter_N, or of another model.
+        UnreadableError: a file is missing or half-written.
     """
-    if urlparse(path).scheme in ("http", "https"):
-        path = utils.download_pretrained_model(path)
-    file = pathlib.Path(path) / WEIGHTS if pathlib.Path(path).is_dir() else pathlib.Path(path)
-    state = read_state(file)
-    misfit = find_misfit(model, state, num_classes)
-    if misfit:
-        raise UsageError(f"{file} does not belong to this model: {misfit}")
-    model.set_state_dict(state)
-    logger.info(f"Loaded {len(state)} tensors from {file}")
-
-
-def check_resumable(model, folder):
-    """Raises UsageError, or UnreadableError, unless folder is an iter_N whose parts load whole and fit."""
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder}: there is no such folder")
     if iteration_of(folder) is None:
         raise UsageError(f"{folder}: PaddleSeg reads the iteration from the folder's name, expected iter_N")
-    misfit = find_misfit(model, read_state(folder / WEIGHTS))
-    if misfit:
-        raise UsageError(f"{folder / WEIGHTS} does not belong to this model: {misfit}")
+    mismatch = describe_mismatch(model, read_state(folder / WEIGHTS))
+    if mismatch:
+        raise UsageError(f"{folder / WEIGHTS} does not belong to this model: {mismatch}")
     names = [parameter.name for parameter in model.parameters()]
     for key in read_state(folder / OPTIMIZER):
         # Paddle drops, without a word, what it cannot match by name.
@@ -52,13 +41,18 @@ def check_resumable(model, folder):
             raise UsageError(f"{folder / OPTIMIZER} does not belong to this model: it has a state for {key}")
 
 
-def folder_to_resume(model, resume_model, save_dir):
-    """The checkpoint folder that --resume_model names, checked; None to start anew.
+def folder_to_resume(
+    model: nn.Layer, resume_model: str | os.PathLike | None, save_dir: str | os.PathLike
+) -> pathlib.Path | None:
+    """Finds the checkpoint folder that --resume_model names, and checks it; None to start anew.
 
     Args:
         model: the model that goes on.
         resume_model: a folder, "auto" for the newest whole one in save_dir, or None.
         save_dir: where this run writes its checkpoints.
+
+    Raises:
+        UsageError, UnreadableError: as `check_resumable` and `newest_checkpoint`.
     """
     if resume_model is None:
         return None
@@ -71,8 +65,8 @@ def folder_to_resume(model, resume_model, save_dir):
     return folder
 
 
-def newest_checkpoint(model, save_dir):
-    """The iter_N folder with the highest N in save_dir that loads whole, None if there is none.
+def newest_checkpoint(model: nn.Layer, save_dir: str | os.PathLike) -> pathlib.Path | None:
+    """Finds the iter_N folder with the highest N in save_dir that loads whole, None if there is none.
 
     PaddleSeg writes checkpoints in place, so a run that was killed can leave half of one; that is skipped.
 
@@ -91,7 +85,7 @@ def newest_checkpoint(model, save_dir):
     return None
 
 
-def iteration_of(folder):
-    """N of a folder named iter_N, None of any other."""
+def iteration_of(folder: str | os.PathLike) -> int | None:
+    """Reads N from the name of a folder iter_N; None of any other."""
     name = re.fullmatch(r"iter_(\d+)", pathlib.Path(folder).name)
     return int(name[1]) if name else None

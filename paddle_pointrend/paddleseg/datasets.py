@@ -1,4 +1,6 @@
-"""Checks of a dataset that find a mistake before the work, and name the file."""
+"""Checks PaddleSeg's datasets: a mistake is found before the work, and its file named."""
+
+from __future__ import annotations
 
 import multiprocessing
 import os
@@ -7,16 +9,25 @@ import sys
 import threading
 import time
 import traceback
+from typing import Any
 
 import cv2
 import numpy as np
 import paddle
 
-from paddle_pointrend.cli.common import UsageError, one_line
+from paddle_pointrend.errors import UsageError, one_line
 
 
-def check_files(dataset, name):
-    """Raises UsageError unless every file that the dataset lists exists."""
+def check_files(dataset: paddle.io.Dataset, name: str) -> None:
+    """Checks that every file that a dataset lists exists.
+
+    Args:
+        dataset: PaddleSeg's; one without `file_list` is not checked.
+        name: for messages, as in the config.
+
+    Raises:
+        UsageError: files are missing; it names the first.
+    """
     listed = [path for pair in getattr(dataset, "file_list", []) for path in pair if isinstance(path, str)]
     missing = [path for path in listed if not pathlib.Path(path).is_file()]
     if missing:
@@ -25,8 +36,12 @@ def check_files(dataset, name):
         )
 
 
-def read_sample(dataset, index):
-    """dataset[index]; a UsageError names a file that cannot be read or whose labels are not the dataset's."""
+def read_sample(dataset: paddle.io.Dataset, index: int) -> dict[str, Any]:
+    """Reads dataset[index] and checks its labels.
+
+    Raises:
+        UsageError: a file that cannot be read, or labels that are neither classes of the dataset nor ignore_index.
+    """
     paths = [path for path in dataset.file_list[index] if isinstance(path, str)]
     try:
         sample = dataset[index]
@@ -46,8 +61,12 @@ def read_sample(dataset, index):
     return sample
 
 
-def check_samples(dataset, name, count=8):
-    """Reads `count` samples spread over the dataset: wrong labels are found before hours of training."""
+def check_samples(dataset: paddle.io.Dataset, name: str, count: int = 8) -> None:
+    """Reads `count` samples spread over the dataset: wrong labels are found before hours of training.
+
+    Raises:
+        UsageError: as `read_sample`.
+    """
     for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int):
         try:
             read_sample(dataset, index)
@@ -56,35 +75,39 @@ def check_samples(dataset, name, count=8):
 
 
 class StopOnError(paddle.io.Dataset):
-    """A dataset that ends the program when a sample cannot be read.
+    """Wraps a dataset for PaddleSeg's trainer: the process exits when a sample cannot be read.
 
     Without worker processes Paddle reads in a thread; an exception there ends that thread only, and the trainer
     waits for its next batch for ever. With them the trainer ends, but in an error that says nothing of the sample.
-    Anything but reading samples is passed on to the dataset.
+    Any other attribute is the dataset's.
+
+    Args:
+        dataset: PaddleSeg's.
+        num_workers: the worker processes that the trainer starts. They report errors to this process, which exits.
     """
 
-    def __init__(self, dataset, num_workers=0):
+    def __init__(self, dataset: paddle.io.Dataset, num_workers: int = 0):
         self.dataset = dataset
-        self._endings = None
+        self._errors = None  # (exit code, message) from a worker process
         if num_workers:
-            self._endings = multiprocessing.SimpleQueue()
-            threading.Thread(target=_end_when_told, args=[self._endings], daemon=True).start()
+            self._errors = multiprocessing.SimpleQueue()
+            threading.Thread(target=_exit_on_error, args=[self._errors], daemon=True).start()
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict[str, Any]:
         try:
             return read_sample(self.dataset, index)
         except Exception as error:
-            ending = (1, traceback.format_exc().rstrip())
+            code, message = 1, traceback.format_exc().rstrip()
             if isinstance(error, UsageError):
-                ending = (2, f"paddle-pointrend train: error: {one_line(error)}")
+                code, message = 2, f"paddle-pointrend train: error: {one_line(error)}"
             if paddle.io.get_worker_info() is not None:
-                self._endings.put(ending)
-                _wait_for_the_parents_end()
+                self._errors.put((code, message))
+                _wait_until_parent_exits()
             if threading.current_thread() is threading.main_thread():
                 raise
-            _end(*ending)
+            _exit(code, message)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.dataset)
 
     def __getattr__(self, name):
@@ -93,12 +116,13 @@ class StopOnError(paddle.io.Dataset):
         return getattr(self.dataset, name)
 
 
-def _end_when_told(endings):
-    _end(*endings.get())
+def _exit_on_error(errors):
+    """Waits, in a thread of the parent process, for the first error of a worker."""
+    _exit(*errors.get())
 
 
-def _end(code, message):
-    """Ends the process from a thread other than the main one, which waits inside Paddle and cannot be told."""
+def _exit(code, message):
+    """Ends the process from a thread: the main one waits inside Paddle, where no exception reaches it."""
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
     for worker in multiprocessing.active_children():  # one whose queue is full would wait for ever
@@ -106,8 +130,8 @@ def _end(code, message):
     os._exit(code)
 
 
-def _wait_for_the_parents_end():
-    """In a worker process. If it went on or ended first, Paddle would end its parent in a traceback."""
+def _wait_until_parent_exits():
+    """Waits in a worker process: if that went on or exited first, Paddle would end its parent in a traceback."""
     parent = multiprocessing.parent_process().pid
     while os.getppid() == parent:
         time.sleep(0.1)

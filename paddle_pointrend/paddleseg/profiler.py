@@ -42,8 +42,8 @@ class ProfilerOptions:
     exit_on_finished: bool = True
 
 
-def parse_options(text):
-    """ProfilerOptions of a string "key=value; key=value".
+def parse_options(text: str) -> ProfilerOptions:
+    """Reads ProfilerOptions from a string "key=value; key=value".
 
     Raises:
         ValueError: a key or a value that is none, in one line.
@@ -60,7 +60,7 @@ def parse_options(text):
     return ProfilerOptions(**options)
 
 
-def check_options(options, iterations):
+def check_options(options: ProfilerOptions, iterations: int) -> None:
     """Finds before the training what would go wrong at the profile's end.
 
     Args:
@@ -89,13 +89,13 @@ class TrainingProfiler:
         options: ProfilerOptions.
     """
 
-    def __init__(self, options):
+    def __init__(self, options: ProfilerOptions) -> None:
         self.options = options
         self.steps = 0
         self.profiler = None
 
-    def step(self):
-        """Call it after every iteration. Ends the program, with code 0, where exit_on_finished says so."""
+    def step(self) -> None:
+        """Counts one iteration; ends the program, with code 0, where exit_on_finished says so."""
         first, last = self.options.batch_range
         if self.steps == first:
             self._start()
@@ -141,7 +141,7 @@ class TrainingProfiler:
 _profiler = None  # PaddleSeg's trainer passes nothing but the string
 
 
-def add_profiler_step(options_str=None):
+def add_profiler_step(options_str: str | None = None) -> None:
     """Takes the place of PaddleSeg's function of this name: one call after every iteration.
 
     Args:
@@ -158,7 +158,7 @@ def add_profiler_step(options_str=None):
     _profiler.step()
 
 
-def forget():
+def forget() -> None:
     """Lets the next call of add_profiler_step begin anew, for another training in the same process."""
     global _profiler
     _profiler = None

@@ -9,7 +9,7 @@ from paddle_pointrend.models.resnet import ResNet
 from paddle_pointrend.models.semantic_fpn import SemanticFPN
 
 
-def register_components():
+def register_components() -> None:
     """Adds models, backbones, transforms and losses to PaddleSeg's managers; a second call changes nothing.
 
     Raises:

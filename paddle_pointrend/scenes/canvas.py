@@ -10,19 +10,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-CLASSES = (
-    "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
-    "terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
-)  # fmt: skip
-PALETTE = np.array(
-    [
-        [128, 64, 128], [244, 35, 232], [70, 70, 70], [102, 102, 156], [190, 153, 153], [153, 153, 153],
-        [250, 170, 30], [220, 220, 0], [107, 142, 35], [152, 251, 152], [70, 130, 180], [220, 20, 60],
-        [255, 0, 0], [0, 0, 142], [0, 0, 70], [0, 60, 100], [0, 80, 100], [0, 0, 230], [119, 11, 32],
-    ],
-    dtype=np.uint8,
-)  # fmt: skip
-IGNORE_INDEX = 255
+from paddle_pointrend.data.cityscapes import CLASSES, IGNORE_INDEX
+
 TRAIN_ID = {name: index for index, name in enumerate(CLASSES)} | {"ignore": IGNORE_INDEX}
 
 # Odd, so that every third sample lies exactly on the centre of a picture's pixel: the label is those samples,
@@ -51,8 +40,8 @@ class Camera:
     bend: float = 0.0
     climb: float = 0.0
 
-    def project(self, points):
-        """World points [..., 3] with Z > 0 -> picture points [..., 2]."""
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """Projects world points [..., 3] with Z > 0 to picture points [..., 2]."""
         x, y, z = points[..., 0], points[..., 1], points[..., 2]
         flat = np.empty((*points.shape[:-1], 2))
         flat[..., 0] = self.centre + self.focal * (x / z + self.bend * z)
@@ -75,8 +64,8 @@ class Light:
     haze: float
     haze_colour: tuple
 
-    def shade(self, normal):
-        """Brightness factor of a face with this outward `normal` (x, y, z)."""
+    def shade(self, normal: np.ndarray) -> float:
+        """Computes the brightness factor of a face with this outward `normal` (x, y, z)."""
         to_sun = np.array([-self.drift[0], 1.0, -self.drift[1]])
         cosine = np.dot(normal, to_sun) / (np.linalg.norm(normal) * np.linalg.norm(to_sun) + 1e-9)
         return 0.86 + self.sun * (0.34 * max(cosine, 0.0) - 0.16)
@@ -95,13 +84,13 @@ class Shape:
     lit: float
 
 
-def above(metres):
-    """The way up, as a world vector."""
+def above(metres: float) -> np.ndarray:
+    """Returns the way up, as a world vector."""
     return np.array([0.0, metres, 0.0])
 
 
-def clip_near(polygon):
-    """Cut a world polygon [n, 3] at Z = NEAR (Sutherland-Hodgman); returns [m, 3], m may be 0."""
+def clip_near(polygon: np.ndarray) -> np.ndarray:
+    """Cuts a world polygon [n, 3] at Z = NEAR (Sutherland-Hodgman); returns [m, 3], m may be 0."""
     if polygon[:, 2].min() >= NEAR:
         return polygon
     kept = []
@@ -125,12 +114,12 @@ class Scene:
     layer: int = 0
     depth: float = 0.0
 
-    def at(self, layer, depth):
-        """What is added from here on belongs to this layer and depth (metres); far is drawn before near."""
+    def at(self, layer: int, depth: float) -> None:
+        """Makes what is added from here on belong to this layer and depth (metres); far is drawn before near."""
         self.layer, self.depth = layer, float(depth)
 
     def add(self, polygons, class_name, colour, texture=SMOOTH, *, loose=False, lit=0.0):
-        """Add world polygons [n, 3], [m, n, 3] or a list of [n, 3].
+        """Adds world polygons [n, 3], [m, n, 3] or a list of [n, 3].
 
         loose: the polygons touch no neighbour, so each is drawn over the last and exactly as wide as it is.
         lit: how strongly shadows on the ground darken it, in [0, 1].
@@ -144,7 +133,7 @@ class Scene:
         return self.add_flat(flat, class_name, colour, texture, loose, lit)
 
     def add_flat(self, polygons, class_name, colour, texture=SMOOTH, loose=False, lit=0.0):
-        """As `add`, for polygons [n, 2] that are already in the picture frame."""
+        """Adds as `add` does, for polygons [n, 2] that are already in the picture frame."""
         if len(polygons) == 0:
             return
         air = 0.0 if self.layer == 0 else 1.0 - np.exp(-self.light.haze * self.depth)
@@ -154,19 +143,19 @@ class Scene:
         self.shapes.append(Shape(polygons, TRAIN_ID[class_name], colour, texture, key, loose, lit))
 
     def limb(self, start, end, start_radius, end_radius, class_name, colour, texture=SMOOTH):
-        """A rounded bar between two world points, radii in metres, seen from the camera."""
+        """Adds a rounded bar between two world points, radii in metres, seen from the camera."""
         radii = np.array([[start_radius, end_radius]])
         self.limbs(np.array([[start, end]], float), radii, class_name, colour, texture)
 
     def limbs(self, ends, radii, class_name, colour, texture=SMOOTH):
-        """Many bars of one colour: ends [n, 2, 3] in the world, radii [n, 2] in metres."""
+        """Adds many bars of one colour: ends [n, 2, 3] in the world, radii [n, 2] in metres."""
         ahead = ends[..., 2].min(axis=1) >= NEAR
         ends, radii = ends[ahead], radii[ahead]
         outlines = capsules(self.camera.project(ends), radii * self.camera.focal / ends[..., 2])
         self.add_flat(outlines, class_name, colour, texture, loose=True)
 
     def cast(self, polygons):
-        """Let world polygons throw their shadow on the ground."""
+        """Lets world polygons throw their shadow on the ground."""
         for polygon in polygons:
             polygon = np.asarray(polygon, float)
             ground = polygon.copy()
@@ -178,7 +167,7 @@ class Scene:
                 self.shadows.append(self.camera.project(ground))
 
     def cast_bar(self, start, end, radius):
-        """Shadow of a bar: a quad as wide as the bar."""
+        """Casts the shadow of a bar: a quad as wide as the bar."""
         side = np.array([radius, 0.0, 0.0])
         start, end = np.asarray(start, float), np.asarray(end, float)
         self.cast([np.array([start - side, start + side, end + side, end - side])])
@@ -187,16 +176,18 @@ class Scene:
 HALF_TURN = np.linspace(0.5 * np.pi, 1.5 * np.pi, 6)
 
 
-def capsules(ends, radii):
-    """Outlines [n, 12, 2] of the bands between two discs each: ends [n, 2, 2], radii [n, 2]."""
+def capsules(ends: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Makes outlines [n, 12, 2] of the bands between two discs each: ends [n, 2, 2], radii [n, 2]."""
     reach = ends[:, 1] - ends[:, 0]
     angle = np.arctan2(reach[:, 1], reach[:, 0])[:, None] + np.concatenate([HALF_TURN, HALF_TURN + np.pi])
     arc = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     return np.repeat(ends, 6, axis=1) + np.repeat(radii, 6, axis=1)[..., None] * arc
 
 
-def blobs(rng, centres, radii, roughness=0.25, steps=44):
-    """Irregular closed outlines [n, steps, 2]: ellipses (centres, radii [n, 2]) with wavy radius."""
+def blobs(
+    rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray, roughness: float = 0.25, steps: int = 44
+) -> np.ndarray:
+    """Makes irregular closed outlines [n, steps, 2]: ellipses (centres, radii [n, 2]) with wavy radius."""
     angle = np.linspace(0, 2 * np.pi, steps, endpoint=False)
     order, strength = np.array([2, 3, 5, 8, 13]), np.array([0.5, 0.45, 0.4, 0.35, 0.35])
     count = len(centres)
@@ -239,7 +230,7 @@ def _corners(shapes, scale):
 
 
 def _paint(canvas, shapes):
-    """Write every shape's index into `canvas`, a shape over those before it."""
+    """Writes every shape's index into `canvas`, a shape over those before it."""
     for index, (shape, pieces) in enumerate(zip(shapes, _corners(shapes, canvas.shape[0]), strict=True)):
         for group in [[piece] for piece in pieces] if shape.loose else [pieces]:
             cv2.fillPoly(canvas, group, index, shift=SUBPIXEL_BITS)
@@ -262,8 +253,8 @@ def _noise(rng, rows, height, width):
     return cv2.resize(grains, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def rasterise(scene, height, width, rng):
-    """Draw a scene: (image float32 [H, W, 3] RGB before the lens, label uint8 [H, W])."""
+def rasterise(scene: Scene, height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a scene: (image float32 [H, W, 3] RGB before the lens, label uint8 [H, W])."""
     shapes = sorted(scene.shapes, key=lambda shape: shape.key)
     fine = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint16)
     _paint(fine, shapes)

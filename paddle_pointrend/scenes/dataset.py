@@ -1,10 +1,12 @@
 """Built-in data: street scenes drawn by our own code, in the Cityscapes folder layout and its 19 classes.
 
-A scene is a vector description (scene_street and what it imports). Image and label are both rasterised from
+A scene is a vector description (street.py and what it imports). Image and label are both rasterised from
 it at the size asked for: the label is exact at any size, the image has a camera's mixed pixels and noise.
 """
 
 import json
+import os
+from collections.abc import Callable
 from numbers import Integral
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import cv2
 import numpy as np
 
 from paddle_pointrend.files import write_json, write_whole
-from paddle_pointrend.scenes.canvas import CLASSES, IGNORE_INDEX, PALETTE, rasterise
+from paddle_pointrend.scenes.canvas import rasterise
 from paddle_pointrend.scenes.street import compose
 
 DRAWING_VERSION = 1  # raise it when the same seed draws another picture: old folders are then not mixed with new ones
@@ -28,8 +30,8 @@ def _check_whole(name, value, least):
     return int(value)
 
 
-def draw_scene(seed, height, width):
-    """Draw one street scene.
+def draw_scene(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws one street scene.
 
     The same seed gives the same bytes, whatever was drawn before. At another size with the same height :
     width it gives the same scene, finer or coarser; what is thinner than a third of a pixel is drawn so wide.
@@ -51,8 +53,8 @@ def draw_scene(seed, height, width):
     return photograph(light, sensor), label
 
 
-def photograph(light, rng):
-    """What a camera makes of an ideal picture: vignette, white balance, contrast, lens blur and sensor noise.
+def photograph(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Makes of an ideal picture what a camera does: vignette, white balance, contrast, lens blur, sensor noise.
 
     Args:
         light: float32 [H, W, 3], RGB, about 0-255.
@@ -72,8 +74,8 @@ def photograph(light, rng):
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def scene_seed(seed, split, index):
-    """Seed of scene `index` (below 2**32) of a data set: no two scenes of "train" and "val" share one."""
+def scene_seed(seed: int, split: str, index: int) -> int:
+    """Makes the seed of scene `index` (below 2**32) of a data set: no two scenes of "train" and "val" share one."""
     return (seed << 33) | (SPLITS.index(split) << 32) | index
 
 
@@ -85,7 +87,7 @@ def _png(image):
 
 
 def _claim(root, parameters):
-    """Note the parameters in root/scenes.json, or check that the folder was begun with the same ones."""
+    """Notes the parameters in root/scenes.json, or checks that the folder was begun with the same ones."""
     note = root / "scenes.json"
     if note.exists():
         found = json.loads(note.read_text(encoding="utf-8"))
@@ -104,8 +106,16 @@ def _claim(root, parameters):
     write_json(note, parameters)
 
 
-def write_dataset(root, num_train, num_val, height=256, width=512, seed=0, progress=None):
-    """Write scenes that `paddleseg.datasets.Cityscapes` and `Dataset` (with train.txt, val.txt) read.
+def write_dataset(
+    root: str | os.PathLike,
+    num_train: int,
+    num_val: int,
+    height: int = 256,
+    width: int = 512,
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> str | os.PathLike:
+    """Writes scenes that `paddleseg.datasets.Cityscapes` and `Dataset` (with train.txt, val.txt) read.
 
     Scenes that are already there are kept, so an interrupted call can be repeated.
 
@@ -145,6 +155,3 @@ def write_dataset(root, num_train, num_val, height=256, width=512, seed=0, progr
                 progress(done, total)
         write_whole(folder / f"{split}.txt", "".join(lines).encode())
     return root
-
-
-__all__ = ["CLASSES", "IGNORE_INDEX", "PALETTE", "draw_scene", "photograph", "scene_seed", "write_dataset"]

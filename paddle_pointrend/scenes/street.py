@@ -223,7 +223,7 @@ def bonnet(scene):
     scene.add_flat([outline], "ignore", PAINTS[rng.integers(len(PAINTS))] * 0.6)
 
 
-def compose(rng, aspect):
+def compose(rng: np.random.Generator, aspect: float) -> Scene:
     """A whole street scene as vectors, for pictures of this width / height."""
     scene = new_scene(rng, aspect)
     left, right = -rng.uniform(3.6, 7.5), rng.uniform(2.8, 5.5)

@@ -9,11 +9,11 @@ import types
 import paddle
 import pytest
 import yaml
+from command_line import error_line, run
 from conftest import TINY_CLASSES, write_config, write_tiny_dataset
 from paddle import nn
 from paddleseg.cvlibs import Config, SegBuilder, manager
 from paddleseg.utils import utils
-from test_cli import error_line, run
 
 HOSTS = {
     "DeepLabV3P": {
@@ -305,6 +305,6 @@ def test_a_disk_that_is_full_at_the_end_is_one_line(base, tmp_path, capsys, monk
     def fail(path, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("paddle_pointrend.cli.attach.write_whole", fail)
+    monkeypatch.setattr("paddle_pointrend.paddleseg.attach.write_whole", fail)
     assert attach(base, tmp_path / "sharp.yml") == 2
     assert error_line(capsys).endswith("sharp.yml: cannot write this file: No space left on device")

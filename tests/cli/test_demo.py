@@ -1,4 +1,4 @@
-"""The demo command, with four iterations instead of hundreds."""
+"""The demo command, with two iterations instead of hundreds."""
 
 import json
 
@@ -13,7 +13,7 @@ from paddle_pointrend.cli import main
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    sizes = ["--iters", "4", "--num_train", "4", "--num_val", "2"]
+    sizes = ["--iters", "2", "--num_train", "4", "--num_val", "2"]
     code = main(["demo", "--save_dir", str(folder), "--device", "cpu", *sizes])
     assert code == 0
     return folder

@@ -87,10 +87,10 @@ class TestWholeNetworks:
         assert_renamed(paddle.load(str(out)), tensors, "detectron2")
 
     def test_converted_weights_load_as_model_path(self, tmp_path, mmseg_tensors, mmseg_model):
-        from paddle_pointrend.paddleseg.checkpoints import load_weights
+        from paddle_pointrend.paddleseg.models import load_trained_weights
 
         paddle.save(convert_state(mmseg_tensors, "mmseg", mmseg_model), str(tmp_path / "out.pdparams"))
-        load_weights(mmseg_model, str(tmp_path / "out.pdparams"))
+        load_trained_weights(mmseg_model, str(tmp_path / "out.pdparams"))
         fpn = mmseg_model.segmentor.fpn
         assert (fpn.laterals[3].weight.numpy() == mmseg_tensors["neck.lateral_convs.3.conv.weight"]).all()
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from paddle_pointrend.evaluation import metrics
+from paddle_pointrend import evaluation as metrics
 
 
 def blobs(rng, height, width, num_classes, cell=6):

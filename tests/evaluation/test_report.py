@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
+from paddle_pointrend.data.palettes import default_palette
 from paddle_pointrend.evaluation import charts, report, visualize
+from paddle_pointrend.evaluation.figures import Sample, SubdivisionStep, comparison_figure
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 
 NAMES = ["road", "<pole> & sign", "sky"]
-PALETTE = visualize.default_palette(3)
+PALETTE = default_palette(3)
 
 
 def make_sample(name="street 1", height=60, width=80):
@@ -27,8 +29,8 @@ def make_sample(name="street 1", height=60, width=80):
     coarse[10:50, 30:32] = 0  # 80 pixels that refinement puts right
     refined[30:32, 36:40] = 1  # 8 that it spoils
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    steps = [report.SubdivisionStep(rng.random((50, 2)), (15, 20)), (rng.random((70, 2)), (30, 40))]
-    return report.Sample(name, image, truth, coarse, refined, steps)
+    steps = [SubdivisionStep(rng.random((50, 2)), (15, 20)), (rng.random((70, 2)), (30, 40))]
+    return Sample(name, image, truth, coarse, refined, steps)
 
 
 def summaries_of(sample):
@@ -211,10 +213,10 @@ def test_ticks_are_even_and_enclose(low, high):
 
 def test_comparison_figure_shows_four_panels_and_the_window():
     sample = make_sample()
-    figure = report.comparison_figure(sample, PALETTE, panel_width=160)
+    figure = comparison_figure(sample, PALETTE, panel_width=160)
     assert figure.dtype == np.uint8 and figure.shape == (28 + 120 + 8 + 120, 4 * 160 + 3 * 8, 3)
-    mended = (sample.refined == sample.truth) & (sample.coarse != sample.truth)
-    rows, columns = visualize.busiest_window(mended, 12, 16)
+    corrected = (sample.refined == sample.truth) & (sample.coarse != sample.truth)
+    rows, columns = visualize.busiest_window(corrected, 12, 16)
     window = visualize.colorize(sample.refined, PALETTE)[rows, columns]
     np.testing.assert_array_equal(figure[-120:, -160:], window.repeat(10, 0).repeat(10, 1))
     for start in range(0, 672, 168):
@@ -251,5 +253,5 @@ def test_what_does_not_fit_is_named(tmp_path):
     with pytest.raises(ValueError, match="expected \\['coarse', 'refined'\\]"):
         report.write_report(tmp_path / "r", class_names=NAMES, palette=PALETTE, **good)
     with pytest.raises(ValueError, match="sample 'x' has parts of different sizes"):
-        report.Sample("x", sample.image, sample.truth, sample.coarse[:9], sample.refined)
+        Sample("x", sample.image, sample.truth, sample.coarse[:9], sample.refined)
     assert list(tmp_path.iterdir()) == []

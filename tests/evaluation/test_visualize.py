@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from paddle_pointrend.data.palettes import default_palette
 from paddle_pointrend.evaluation import visualize
 
 PALETTE = np.array([[10, 20, 30], [200, 100, 50], [0, 255, 0]])
@@ -10,15 +11,15 @@ GREY = np.full((4, 6, 3), 100, np.uint8)
 
 
 def test_default_palette_is_voc_without_its_black():
-    palette = visualize.default_palette(21)
+    palette = default_palette(21)
     np.testing.assert_array_equal(palette[:4], [[128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]])
     np.testing.assert_array_equal(palette[14], [192, 128, 128])  # VOC's "person"
-    everything = visualize.default_palette(255)
+    everything = default_palette(255)
     assert everything.dtype == np.uint8 and len({tuple(color) for color in everything}) == 255
     assert everything.any(axis=1).all()
     for wrong in (0, 256):
         with pytest.raises(ValueError, match=f"num_classes is {wrong}"):
-            visualize.default_palette(wrong)
+            default_palette(wrong)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64])

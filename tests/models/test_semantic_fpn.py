@@ -7,7 +7,7 @@ from paddleseg.models import backbones
 from tiny_backbone import TinyBackbone
 
 from paddle_pointrend import FPN, SemanticFPN
-from paddle_pointrend.models.semantic_fpn import measure_backbone
+from paddle_pointrend.models.backbones import measure_backbone
 
 
 def randomise(layer):

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from paddle_pointrend.data.cityscapes import CLASSES, IGNORE_INDEX, PALETTE
 from paddle_pointrend.scenes import dataset as scenes
-from paddle_pointrend.scenes.dataset import CLASSES, IGNORE_INDEX, PALETTE, draw_scene, scene_seed, write_dataset
+from paddle_pointrend.scenes.dataset import draw_scene, scene_seed, write_dataset
 
 
 def label_edges(label):

@@ -3,11 +3,10 @@
 import json
 
 import benchmark
-import benchmark_networks
-import benchmark_report
-import benchmark_workers
 import numpy as np
 import pytest
+from benchmarking import networks, results, sections, workers
+from benchmarking import report as benchmark_report
 from tqdm import tqdm
 
 PNG = b"\x89PNG"
@@ -136,7 +135,7 @@ def test_bfloat16_is_judged_by_its_time_alone(report):
 
 
 def test_report_is_written_and_reads_back(report, tmp_path):
-    benchmark.save(report, tmp_path)
+    results.save(report, tmp_path)
     assert json.loads((tmp_path / "benchmark.json").read_text()) == report
     pictures = {path.name: path.read_bytes()[:4] for path in tmp_path.glob("*.png")}
     assert pictures == dict.fromkeys(("times.png", "memory.png", "refinement.png", "points.png"), PNG)
@@ -152,15 +151,15 @@ def test_report_is_written_and_reads_back(report, tmp_path):
 
 def test_a_report_of_failures_only_is_written(tmp_path):
     failed = [_record(entry, [None, None], peak=None, error="no") for entry in ("mmsegmentation", "openvino")]
-    benchmark.save({"runtimes": _section(failed), "refinement": _section(failed)}, tmp_path)
+    results.save({"runtimes": _section(failed), "refinement": _section(failed)}, tmp_path)
     assert "openvino (no)" in (tmp_path / "benchmark.md").read_text()
 
 
 def test_groups_have_the_reference_and_keep_units_whole():
     units = [["a", "coarse a"], ["b"], ["c"], ["d"]]
-    assert benchmark.grouped(units, 3) == [["mmsegmentation", *group] for group in (["a", "coarse a"], "bc", "d")]
-    assert benchmark.grouped(units, 1) == [["mmsegmentation", *unit] for unit in units]
-    assert benchmark.grouped(units, 9) == [["mmsegmentation", "a", "coarse a", "b", "c", "d"]]
+    assert sections.grouped(units, 3) == [["mmsegmentation", *group] for group in (["a", "coarse a"], "bc", "d")]
+    assert sections.grouped(units, 1) == [["mmsegmentation", *unit] for unit in units]
+    assert sections.grouped(units, 9) == [["mmsegmentation", "a", "coarse a", "b", "c", "d"]]
 
 
 def test_differences_of_logits_and_labels():
@@ -168,7 +167,7 @@ def test_differences_of_logits_and_labels():
     theirs[:, 1] = 1
     ours = theirs + np.float32(0.25)
     ours[0, 0, 0, 0] = 3
-    assert benchmark.differences(ours, theirs) == {"max_difference": 3.0, "labels_different": 0.125}
+    assert sections.differences(ours, theirs) == {"max_difference": 3.0, "labels_different": 0.125}
 
 
 class _FakeWorker:
@@ -180,13 +179,13 @@ class _FakeWorker:
     def __init__(self, spec, log):
         self.name, self.count = spec["entry"], 0
         if self.name == "absent":
-            raise benchmark_workers.WorkerError("it is not there")
+            raise workers.WorkerError("it is not there")
 
     def run(self):
         self.count += 1
         self.runs.append(self.name)
         if self.name == "broken" and self.count == 2:
-            raise benchmark_workers.WorkerError("it broke")
+            raise workers.WorkerError("it broke")
         return {"seconds": float(self.name) if self.name != "broken" else 1.0}
 
     def __enter__(self):
@@ -201,11 +200,11 @@ def measured(monkeypatch, tmp_path):
     """The records of entries in three rounds with a budget of 10 seconds, by name; and the order of the runs."""
 
     def run(*entries):
-        monkeypatch.setattr(benchmark_workers, "Worker", _FakeWorker)
+        monkeypatch.setattr(workers, "Worker", _FakeWorker)
         monkeypatch.setattr(_FakeWorker, "runs", [])
         specs = [{"entry": entry, "shape": (1, 2, 3)} for entry in entries]
         with tqdm(disable=True) as progress:
-            records = benchmark_workers.measure(specs, 3, 10, tmp_path, progress)
+            records = workers.measure(specs, 3, 10, tmp_path, progress)
         return {record["entry"]: record for record in records}, _FakeWorker.runs
 
     return run
@@ -234,34 +233,34 @@ def test_an_entry_that_fails_leaves_the_others_alone(measured):
 
 def test_a_worker_that_fails_says_why(tmp_path):
     spec = {"task": "nothing", "entry": "x", "threads": 1}
-    with pytest.raises(benchmark_workers.WorkerError, match=r"AttributeError: .*'nothing'"):
-        benchmark_workers.Worker(spec, tmp_path / "log")
+    with pytest.raises(workers.WorkerError, match=r"AttributeError: .*'nothing'"):
+        workers.Worker(spec, tmp_path / "log")
     assert "Traceback" in (tmp_path / "log").read_text()
 
 
 def test_a_worker_runs_measures_and_saves(tmp_path):
     spec = {"task": "random_images", "entry": "x", "threads": 1}  # not a function of a spec
-    with pytest.raises(benchmark_workers.WorkerError):
-        benchmark_workers.run_once(spec, tmp_path / "log")
-    benchmark_networks.prepare_stub({"folder": str(tmp_path), "points": [16], "formats": []})
+    with pytest.raises(workers.WorkerError):
+        workers.run_once(spec, tmp_path / "log")
+    networks.prepare_stub({"folder": str(tmp_path), "points": [16], "formats": []})
     spec = {"task": "refinement", "entry": "paddle", "threads": 1, "folder": str(tmp_path)}
     spec |= {"shape": (1, 32, 64), "points": 16}
-    with benchmark_workers.Worker(spec, tmp_path / "log") as worker:
+    with workers.Worker(spec, tmp_path / "log") as worker:
         reply = worker.run(save=tmp_path / "refined.npy")
     assert reply["seconds"] > 0 and reply["peak_bytes"] >= worker.loaded_bytes > 1e7
     assert np.load(tmp_path / "refined.npy").shape == (1, 19, 32, 64)
 
 
 def test_images_are_repeatable_and_about_normalised():
-    images = benchmark_networks.random_images((2, 65, 70))
+    images = networks.random_images((2, 65, 70))
     assert images.shape == (2, 3, 65, 70) and images.dtype == np.float32
-    np.testing.assert_array_equal(images, benchmark_networks.random_images((2, 65, 70)))
+    np.testing.assert_array_equal(images, networks.random_images((2, 65, 70)))
     assert 0.5 < images.std() < 2
 
 
-def test_paddlesegs_own_pointrend_runs_after_its_mend():
-    call = benchmark_networks._eager(benchmark_networks._paddleseg("ResNet50_vd"))
-    logits = call(benchmark_networks.random_images((1, 64, 128)))
+def test_paddlesegs_own_pointrend_runs_after_its_patch():
+    call = networks._eager(networks._paddleseg("ResNet50_vd"))
+    logits = call(networks.random_images((1, 64, 128)))
     assert logits.shape == (1, 19, 64, 128) and np.isfinite(logits).all()
 
 
@@ -274,10 +273,10 @@ def test_sizes_are_checked(capsys):
 @pytest.mark.torch
 def test_both_sides_refine_the_same_maps_alike(tmp_path):
     pytest.importorskip("mmseg")
-    benchmark_networks.prepare_stub({"folder": str(tmp_path), "points": [256], "formats": []})
+    networks.prepare_stub({"folder": str(tmp_path), "points": [256], "formats": []})
     spec = {"folder": str(tmp_path), "shape": (1, 64, 128), "points": 256, "threads": 2}
     ours, theirs = (
-        np.asarray(benchmark_networks.refinement({**spec, "entry": entry})()) for entry in ("paddle", "mmsegmentation")
+        np.asarray(networks.refinement({**spec, "entry": entry})()) for entry in ("paddle", "mmsegmentation")
     )
     assert theirs.std() > 0.01
     far = np.abs(ours - theirs).max(axis=1) > 1e-4 * theirs.std()
@@ -305,11 +304,11 @@ def test_another_run_replaces_what_it_measures_anew():
     def record(entry, group, seconds, shape=(1, 2, 3)):
         return {"entry": entry, "group": group, "seconds": seconds, "shape": list(shape), "points": None}
 
-    reference = benchmark.REFERENCE
+    reference = benchmark_report.REFERENCE
     old = [record(reference, 0, 1), record("paddle", 0, 2), record(reference, 1, 3), record("openvino", 1, 4)]
     new = [record(reference, 0, 5), record("paddle", 0, 6)]
-    assert benchmark.merged(old, new) == [*old[2:], record(reference, 2, 5), record("paddle", 2, 6)]
+    assert results.merged(old, new) == [*old[2:], record(reference, 2, 5), record("paddle", 2, 6)]
     other_size = [record(reference, 0, 7, (1, 4, 6)), record("paddle", 0, 8, (1, 4, 6))]
-    assert [r["group"] for r in benchmark.merged(old, other_size)] == [0, 0, 1, 1, 2, 2]
+    assert [r["group"] for r in results.merged(old, other_size)] == [0, 0, 1, 1, 2, 2]
     fidelity = [{"shape": [1, 2, 3], "runtime": "openvino", "part": part, "error": None} for part in ("coarse", "all")]
-    assert benchmark.merged(fidelity, [{**fidelity[1], "error": "x"}]) == [fidelity[0], {**fidelity[1], "error": "x"}]
+    assert results.merged(fidelity, [{**fidelity[1], "error": "x"}]) == [fidelity[0], {**fidelity[1], "error": "x"}]

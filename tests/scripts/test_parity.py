@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-import parity
 import pytest
 from make_goldens import EVALUATED, map_summaries, point_values, summary, training_batch, unpacked
+from torch_parity import errors, pairs, synthetic_data
+from torch_parity.random_weights import random_state
+from torch_parity.stages import build, load_reference_state, paddle_stages, paddle_train_step
 
 from paddle_pointrend.convert import rename_key
 
@@ -29,11 +31,11 @@ class Network:
         self.source = name.partition("_")[0]
         with np.load(GOLDENS / f"{name}.npz") as file:
             self.golden = dict(file)
-        self.builder = parity.build(CONFIGS / NETWORKS[name])
+        self.builder = build(CONFIGS / NETWORKS[name])
 
     def renew(self, calm=False):
-        state = parity.random_state(unpacked(self.golden["shapes"]), 0, calm=calm)
-        parity.load_reference_state(self.builder.model, state, self.source)
+        state = random_state(unpacked(self.golden["shapes"]), 0, calm=calm)
+        load_reference_state(self.builder.model, state, self.source)
         return self.builder.model
 
 
@@ -47,9 +49,14 @@ def test_goldens_are_small(name):
     assert (GOLDENS / f"{name}.npz").stat().st_size <= 50_000
 
 
+def test_the_configs_of_the_pairs_are_there():
+    names = (*pairs.OUR_MMSEG_CONFIGS, pairs.OUR_DETECTRON2_CONFIG)
+    assert [name for name in names if not (pairs.CONFIGS / name).is_file()] == []
+
+
 @pytest.mark.parametrize("title", EVALUATED)
 def test_stages_are_those_of_the_golden(network, title):
-    stages = parity.paddle_stages(network.renew(), parity.smooth_image(EVALUATED[title], 0))
+    stages = paddle_stages(network.renew(), synthetic_data.smooth_image(EVALUATED[title], 0))
     for name, ours in map_summaries(stages).items():
         theirs = network.golden[f"{title}.{name}"]
         if name == "argmax":
@@ -65,7 +72,7 @@ def test_stages_are_those_of_the_golden(network, title):
 
 @pytest.mark.parametrize("title", EVALUATED)
 def test_points_are_those_of_the_golden(network, title):
-    stages = parity.paddle_stages(network.renew(), parity.smooth_image(EVALUATED[title], 0))
+    stages = paddle_stages(network.renew(), synthetic_data.smooth_image(EVALUATED[title], 0))
     for step in ("step1", "step2"):
         theirs = network.golden[f"{title}.{step}.values"]
         ours = point_values(step, stages, network.golden[f"{title}.{step}.chosen"])
@@ -77,7 +84,7 @@ def test_points_are_those_of_the_golden(network, title):
 def test_losses_and_gradients_are_those_of_the_golden(network):
     model, losses = network.renew(calm=True), network.builder.loss["types"]
     batch = training_batch(model.num_train_points, model.segmentor.num_classes)
-    ours, gradients = parity.paddle_train_step(model, losses, *batch)
+    ours, gradients = paddle_train_step(model, losses, *batch)
     np.testing.assert_allclose(ours, network.golden["losses"], rtol=1e-5)
     theirs = dict(zip(unpacked(network.golden["gradient_names"]), network.golden["gradients"]))
     assert {rename_key(name, network.source) for name in theirs} == set(gradients)
@@ -93,24 +100,27 @@ def test_a_wrong_weight_is_noticed(network):
     name = "segmentor.backbone.layer3.3.conv2.weight"
     weight = model.state_dict()[name]
     weight.set_value(weight.transpose([1, 0, 2, 3]).contiguous())
-    stages = map_summaries(parity.paddle_stages(model, parity.smooth_image(EVALUATED["even"], 0)))
+    stages = map_summaries(paddle_stages(model, synthetic_data.smooth_image(EVALUATED["even"], 0)))
     theirs = network.golden["even.logits"]
     assert (np.abs(stages["logits"] - theirs)[3:] > 5e-5 * theirs[1]).mean() > 0.5
 
 
 def test_random_state_does_not_depend_on_other_keys():
     shapes = {"a.bn1.weight": (3,), "a.conv.weight": (2, 3, 1, 1), "a.bn1.num_batches_tracked": ()}
-    whole, part = parity.random_state(shapes, 1), parity.random_state({"a.conv.weight": (2, 3, 1, 1)}, 1)
+    whole, part = (
+        random_state(shapes, 1),
+        random_state({"a.conv.weight": (2, 3, 1, 1)}, 1),
+    )
     np.testing.assert_array_equal(whole["a.conv.weight"], part["a.conv.weight"])
     assert whole["a.bn1.num_batches_tracked"].dtype == np.int64
-    assert (whole["a.conv.weight"] != parity.random_state(shapes, 2)["a.conv.weight"]).any()
+    assert (whole["a.conv.weight"] != random_state(shapes, 2)["a.conv.weight"]).any()
 
 
 def test_inputs_have_structure_and_ignored_pixels():
-    image, labels = parity.smooth_image((2, 60, 90), 0), parity.smooth_labels((2, 60, 90), 19, 0)
+    image, labels = synthetic_data.smooth_image((2, 60, 90), 0), synthetic_data.smooth_labels((2, 60, 90), 19, 0)
     assert np.abs(np.diff(image, axis=3)).mean() < 0.3 * image.std()
-    assert 0 < (labels == parity.IGNORED).mean() < 0.5
-    assert set(np.unique(labels)) <= {*range(19), parity.IGNORED}
+    assert 0 < (labels == synthetic_data.IGNORED).mean() < 0.5
+    assert set(np.unique(labels)) <= {*range(19), synthetic_data.IGNORED}
 
 
 def test_error_measures():
@@ -118,18 +128,18 @@ def test_error_measures():
     theirs[0, 0, 0, 0] = 1
     ours = theirs.copy()
     ours[0, 1, 2, 3] = 0.5
-    errors = parity.map_errors(ours, theirs)
-    assert errors["max_error"] == 0.5
-    assert errors["share_within"] == pytest.approx(11 / 12)
-    assert errors["relative_l2"] == 0.5
-    assert parity.cosine(theirs, 3 * theirs) == pytest.approx(1)
-    assert parity.share_of_common(np.array([[1, 2, 3, 4]]), np.array([[4, 3, 2, 9]])) == 0.75
+    measured = errors.map_errors(ours, theirs)
+    assert measured["max_error"] == 0.5
+    assert measured["share_within"] == pytest.approx(11 / 12)
+    assert measured["relative_l2"] == 0.5
+    assert errors.cosine(theirs, 3 * theirs) == pytest.approx(1)
+    assert errors.share_of_common(np.array([[1, 2, 3, 4]]), np.array([[4, 3, 2, 9]])) == 0.75
 
 
 def test_aligned_points_are_those_of_both_sides():
     ours = {"step1.indices": np.array([[7, 3]]), "step1.logits": np.array([[[70.0, 30.0]]])}
     theirs = {"step1.indices": np.array([[3, 5]]), "step1.logits": np.array([[[31.0, 50.0]]])}
-    np.testing.assert_array_equal(np.stack(parity.aligned_points(ours, theirs, "step1", "logits")), [[[30]], [[31]]])
+    np.testing.assert_array_equal(np.stack(errors.aligned_points(ours, theirs, "step1", "logits")), [[[30]], [[31]]])
 
 
 class _TorchComparison:

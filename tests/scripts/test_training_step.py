@@ -5,13 +5,13 @@ import re
 import numpy as np
 import paddle
 import pytest
-import timing
 import training_step
 from conftest import TINY_CLASSES
+from measuring import timing
 from paddleseg.cvlibs import Config
 
 from paddle_pointrend import PointRendSeg, SemanticFPN
-from paddle_pointrend.cli.common import UsageError
+from paddle_pointrend.errors import UsageError
 
 
 def test_alternate_calls_each_in_turn_and_leaves_the_warmup_out(monkeypatch):

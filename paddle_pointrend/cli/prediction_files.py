@@ -1,0 +1,114 @@
+"""The files that predict writes, in PaddleSeg's folders: added_prediction/ and pseudo_color_prediction/."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+from paddleseg.utils import visualize
+
+from paddle_pointrend.data.images import ImageError
+from paddle_pointrend.deploy.predictor import Predictor
+from paddle_pointrend.deploy.rasters import RasterError, RasterWriteError
+from paddle_pointrend.errors import UsageError, one_line
+from paddle_pointrend.files import write_whole
+from paddle_pointrend.inference import OutputError
+
+
+def check_output_names(images: Iterable[str], root: str | None) -> None:
+    """Raises UsageError if one image's prediction would be written over another's."""
+    taken: dict[pathlib.Path, str] = {}
+    for image in images:
+        name = _output_name(image, root).with_suffix(".png")
+        other = taken.setdefault(name, image)
+        if pathlib.Path(other).resolve() != pathlib.Path(image).resolve():
+            raise UsageError(f"{other} and {image} would both be predicted into {name}; rename one or predict it alone")
+
+
+def color_map(custom_color: Sequence[int] | None) -> list[int]:
+    """Lists PaddleSeg's colours, R G B R G B ..., the first ones replaced by --custom_color. UsageError for others."""
+    if custom_color and (len(custom_color) % 3 or not all(0 <= value <= 255 for value in custom_color)):
+        raise UsageError(f"--custom_color takes three numbers from 0 to 255 a class, got {len(custom_color)} numbers")
+    return visualize.get_color_map_list(256, custom_color=custom_color)
+
+
+def save_prediction(
+    save_dir: str | os.PathLike, image: str, root: str | None, labels: np.ndarray, colors: list[int]
+) -> None:
+    """Writes added_prediction/ (colours over the image) and pseudo_color_prediction/ (palette PNG).
+
+    Args:
+        save_dir: the folder to write into.
+        image: the file that was predicted.
+        root: the folder whose subfolders are kept, or None.
+        labels: uint8 [H, W].
+        colors: of `color_map`.
+
+    Raises:
+        ImageError: OpenCV does not write images of this kind. UsageError: the files cannot be written.
+    """
+    name = _output_name(image, root)
+    added = pathlib.Path(save_dir) / "added_prediction" / name
+    colored = (pathlib.Path(save_dir) / "pseudo_color_prediction" / name).with_suffix(".png")
+    palette_png = io.BytesIO()
+    visualize.get_pseudo_color_map(labels, colors).save(palette_png, format="PNG")
+    pictures = {
+        added: _encode(visualize.visualize(image, labels, colors, weight=0.6), name.suffix),
+        colored: palette_png.getvalue(),
+    }
+    for file, data in pictures.items():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, data)
+        except OSError as error:
+            raise UsageError(f"cannot write {file}: {error.strerror}") from error
+
+
+def predict_large_image(
+    predictor: Predictor,
+    save_dir: str | os.PathLike,
+    image: str,
+    root: str | None,
+    colors: list[int],
+    *,
+    progress: bool,
+) -> None:
+    """Writes pseudo_color_prediction/NAME.tif, in a sliding window from disk to disk.
+
+    Raises:
+        ImageError: the image cannot be read in parts. UsageError: the network cannot do it, or the file cannot be
+            written.
+    """
+    target = (pathlib.Path(save_dir) / "pseudo_color_prediction" / _output_name(image, root)).with_suffix(".tif")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        predictor.predict_file(image, target, palette=np.reshape(colors, (-1, 3)), progress=progress)
+    except OSError as error:
+        raise UsageError(f"cannot write {target}: {error.strerror}") from error
+    except (OutputError, RasterWriteError) as error:
+        raise UsageError(one_line(error)) from error
+    except RasterError as error:
+        raise ImageError(one_line(error)) from error
+
+
+def _encode(picture, suffix):
+    try:
+        done, data = cv2.imencode(suffix, picture)
+    except cv2.error as error:
+        raise ImageError(f"OpenCV cannot write {suffix} images") from error
+    if not done:
+        raise ImageError(f"OpenCV cannot write this picture as {suffix}")
+    return data.tobytes()
+
+
+def _output_name(image, root):
+    """The image's path below root; one that a list names elsewhere keeps its folders, inside save_dir."""
+    if root is None:
+        return pathlib.Path(pathlib.Path(image).name)
+    path, root = pathlib.Path(image).absolute(), pathlib.Path(root).absolute()
+    relative = path.relative_to(root) if path.is_relative_to(root) else path.relative_to(path.anchor)
+    return pathlib.Path(*(part for part in relative.parts if part != ".."))

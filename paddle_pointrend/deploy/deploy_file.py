@@ -1,0 +1,160 @@
+"""deploy.yaml, the file of an exported folder that says what its network takes and makes.
+
+PaddleSeg's deploy scripts read the part `Deploy`, `Predictor` the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import yaml
+
+from paddle_pointrend.deploy.errors import RuntimeLoadError
+
+FILE_NAME = "deploy.yaml"
+# The formats of exported networks, and the files of each under the names that PaddleSeg gives them.
+FORMATS = {"onnx": {"model": "model.onnx"}, "paddle": {"model": "model.json", "params": "model.pdiparams"}}
+_REQUIRED = ("Deploy", "format", "output", "num_classes", "channels", "mean", "std", "palette")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeployFile:
+    """Describes an exported network: `read` it from its folder, or make it `for_export` and `write` it.
+
+    Attributes:
+        deploy: PaddleSeg's part: the files, the val transforms as dicts, the shape of the input.
+        format: one of FORMATS.
+        output: "logits" or "label".
+        num_classes: K.
+        classes: K names.
+        palette: K RGB colours.
+        channels: "rgb" or "bgr", the order that the network reads.
+        mean, std: of the input's channels, in pixel values 0 to 255: the input is (pixel - mean) / std.
+    """
+
+    deploy: dict[str, Any]
+    format: str
+    output: str
+    num_classes: int
+    classes: list[str] | None = None
+    palette: list[list[int]]
+    channels: str
+    mean: list[float]
+    std: list[float]
+
+    @classmethod
+    def for_export(
+        cls,
+        *,
+        format: str,
+        output: str,
+        classes: Sequence[str],
+        palette: Sequence[Sequence[int]] | np.ndarray,
+        image_channels: int,
+        transforms: Sequence[dict] = (),
+    ) -> DeployFile:
+        """Describes a network that is being exported.
+
+        Args:
+            format: one of FORMATS.
+            output: "logits" or "label".
+            classes: K names.
+            palette: [K, 3] RGB.
+            image_channels: of the network's input.
+            transforms: PaddleSeg's val transforms as dicts.
+        """
+        transforms = [dict(transform) for transform in transforms]
+        deploy = {
+            **FORMATS[format],
+            "transforms": transforms,
+            "input_shape": [-1, image_channels, -1, -1],
+            "output_op": "argmax" if output == "label" else "none",
+            "output_dtype": "uint8" if output == "label" else "float32",
+        }
+        return cls(
+            deploy=deploy,
+            format=format,
+            output=output,
+            num_classes=len(classes),
+            classes=list(classes),
+            palette=np.asarray(palette).tolist(),
+            **normalization(transforms, image_channels),
+        )
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike) -> DeployFile:
+        """Reads an exported folder's deploy.yaml.
+
+        Raises:
+            RuntimeLoadError: there is none, or not one that `paddle-pointrend export` wrote.
+        """
+        file = pathlib.Path(folder) / FILE_NAME
+        if not file.is_file():
+            raise RuntimeLoadError(
+                f"{folder} holds no {FILE_NAME}, expected a folder that paddle-pointrend export wrote"
+            )
+        try:
+            content = yaml.safe_load(file.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RuntimeLoadError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+        missing = [key for key in _REQUIRED if key not in (content if isinstance(content, dict) else {})]
+        if missing:
+            raise RuntimeLoadError(f"{file} has no {', '.join(missing)}, expected what paddle-pointrend export writes")
+        if content["format"] not in FORMATS:
+            raise RuntimeLoadError(f"{file}: format is {content['format']!r}, expected 'onnx' or 'paddle'")
+        names = [field.name for field in dataclasses.fields(cls) if field.name in content]
+        return cls(deploy=content["Deploy"], **{name: content[name] for name in names})
+
+    def write(self, folder: str | os.PathLike) -> None:
+        """Writes deploy.yaml into a folder that exists."""
+        names = [field.name for field in dataclasses.fields(self)]
+        content = {"Deploy" if name == "deploy" else name: getattr(self, name) for name in names}
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        (pathlib.Path(folder) / FILE_NAME).write_text(text)
+
+    @property
+    def files(self) -> list[str]:
+        """The names of the network's files."""
+        return list(FORMATS[self.format].values())
+
+    @property
+    def makes_labels(self) -> bool:
+        """Whether the network makes uint8 [N, H, W] labels instead of logits."""
+        return self.output == "label"
+
+    @property
+    def transforms(self) -> list[dict]:
+        """PaddleSeg's val transforms as dicts."""
+        return self.deploy.get("transforms") or []
+
+
+def is_exported(folder: str | os.PathLike) -> bool:
+    """Tells whether this is an exported folder: one that holds a deploy.yaml."""
+    return (pathlib.Path(folder) / FILE_NAME).is_file()
+
+
+def normalization(transforms: Sequence[dict], image_channels: int = 3) -> dict[str, Any]:
+    """Works out what PaddleSeg's transforms do to pixel values: the input is (pixel - mean) / std.
+
+    Args:
+        transforms: as dicts; only Normalize and RGBToBGR among them count.
+        image_channels: of the network's input.
+
+    Returns:
+        "channels", "rgb" or "bgr", the order that the network reads; "mean" and "std", lists of image_channels numbers
+        for pixel values 0 to 255.
+    """
+    channels = "bgr" if any(transform["type"] == "RGBToBGR" for transform in transforms) else "rgb"
+    normalize = next((transform for transform in transforms if transform["type"] == "Normalize"), None)
+    if normalize is None:
+        return {"channels": channels, "mean": [0.0] * image_channels, "std": [1.0] * image_channels}
+    halves = [0.5] * image_channels  # PaddleSeg's default
+    values = [np.asarray(normalize.get(key, halves), "float64") * 255 for key in ("mean", "std")]
+    # PaddleSeg takes one number for all channels too.
+    mean, std = (np.broadcast_to(value, image_channels) if value.size == 1 else value for value in values)
+    return {"channels": channels, "mean": mean.tolist(), "std": std.tolist()}

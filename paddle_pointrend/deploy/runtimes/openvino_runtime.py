@@ -1,0 +1,72 @@
+"""Runs exported networks in OpenVINO, which is imported when the first one is loaded."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import numpy as np
+
+from paddle_pointrend.deploy.errors import RuntimeLoadError
+from paddle_pointrend.deploy.runtimes.loading import existing_file, load
+from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
+
+_PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVINORuntime:
+    """OpenVINO on CPU; images and logits are float32, whatever precision it computes in between.
+
+    bf16, bfloat16, rounds to 8 bits: labels change at boundaries.
+    """
+
+    name = "openvino"
+    format = "onnx"
+    package = "openvino"
+    extra = "openvino"
+    precisions = ("fp32", "bf16")
+    devices = ("cpu",)
+
+    def __init__(self, folder: str | os.PathLike, *, num_threads: int, device: str = "cpu", precision: str = "fp32"):
+        # On processors with bfloat16 units OpenVINO rounds to it unless told otherwise, which changes label maps.
+        options = {
+            "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": num_threads,
+        }
+        file = existing_file(folder, "model.onnx")
+        if precision == "bf16" and not has_bfloat16():
+            raise RuntimeLoadError(
+                "precision is 'bf16', but this processor has no units for bfloat16 (AMX or AVX512_BF16): use 'fp32'"
+            )
+
+        def compile_for(shape):
+            model = _core().read_model(str(file))
+            if shape is not None:
+                model.reshape(list(shape))
+            self.network = compiled = _core().compile_model(model, "CPU", options)
+            # share_outputs is off: the result is a copy, not the memory that the next call writes.
+            return lambda images: compiled(np.ascontiguousarray(images), share_outputs=False)[0]
+
+        self._run = load(file, self.name, lambda: SizeWatcher(compile_for))
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self._run(images)
+
+
+def has_bfloat16() -> bool:
+    """Tells whether this processor has units for bfloat16, as OpenVINO sees it."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@functools.cache
+def _core():
+    """Makes the one OpenVINO Core of this process, never deleted.
+
+    A Core's CPU plugin gives the thread a stack for signal handlers, and takes it away when the Core goes. Of two Cores
+    that go in the order in which they came, the second leaves the thread with the first one's, which is unmapped: the
+    next signal that Python handles ends the process (OpenVINO 2026.4.1 on processors with AMX).
+    """
+    import openvino
+
+    return openvino.Core()

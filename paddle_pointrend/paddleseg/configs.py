@@ -1,0 +1,128 @@
+"""PaddleSeg's YAML configs, and what they describe, with every mistake as a UsageError of one line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from paddleseg.cvlibs import Config, SegBuilder, manager
+
+from paddle_pointrend.errors import UsageError, one_line
+
+
+def load_config(path: str | os.PathLike, opts: Sequence[str] | None = (), **overrides: Any) -> Config:
+    """Reads a YAML file, and what it inherits from, as PaddleSeg's Config.
+
+    Args:
+        path: a .yml or .yaml file.
+        opts: changes, "KEY=VALUE" strings as of --opts; a key's dots lead into dicts.
+        overrides: PaddleSeg's `learning_rate`, `iters` and `batch_size`; None leaves the file's value.
+
+    Raises:
+        UsageError: whatever is wrong with the file or the changes.
+    """
+    path = os.fspath(path)
+    if not pathlib.Path(path).is_file():
+        raise UsageError(f"--config {path}: there is no such file")
+    if not path.endswith(("yml", "yaml")):
+        raise UsageError(f"--config {path}: expected a .yml or .yaml file")
+    try:
+        config = Config(path, opts=list(opts) if opts else None, **overrides)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config {path} is not valid YAML: {one_line(error)}") from error
+    except FileNotFoundError as error:
+        raise UsageError(f"--config {path}: no file {error.filename}, which its _base_ names") from error
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        # PaddleSeg trusts the file's structure, so these are what a list for a dict, say, ends in.
+        raise UsageError(f"--config {path}: {_reason(error)}") from error
+    for key in ("batch_size", "iters"):
+        value = config.dic[key]
+        if type(value) is not int or value < 1:
+            raise UsageError(f"--config {path}: {key} is {value!r}, expected an integer of at least 1")
+    config.path = path  # for messages about what the config describes
+    return config
+
+
+def files_of(path: str | os.PathLike) -> list[str]:
+    """Lists a YAML config, which `load_config` has read, and all files that it inherits."""
+    bases = yaml.load(pathlib.Path(path).read_text(encoding="utf-8"), yaml.FullLoader).get("_base_", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    folder = os.path.dirname(path)
+    return [os.fspath(path), *(file for base in bases for file in files_of(os.path.join(folder, base)))]
+
+
+def build(builder: SegBuilder, path: str | os.PathLike, part: str) -> Any:
+    """Builds a part of a config: "model", "train_dataset", "val_dataset", "val_transforms", "optimizer", "loss".
+
+    Args:
+        builder: PaddleSeg's, of the config; it keeps what it has built.
+        path: the config's path, for messages.
+        part: the builder's attribute.
+
+    Raises:
+        UsageError: what the config asks for does not exist or does not fit.
+    """
+    try:
+        built = getattr(builder, part)
+        if part.endswith("dataset") and len(built) == 0:
+            raise UsageError("its list file names no images")
+        return built
+    except (AssertionError, KeyError, OSError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error.__context__, (NameError, ArithmeticError, ImportError)):
+            raise  # PaddleSeg wraps whatever a constructor raises, a fault of the program too
+        raise UsageError(f"--config {path}: {part}: {_reason(error)}") from error
+
+
+def as_config(config: str | os.PathLike | Config, opts: Sequence[str] | None = ()) -> Config:
+    """Reads a YAML file with `load_config`; a Config stays as it is. UsageError for opts of a Config."""
+    if not isinstance(config, Config):
+        return load_config(config, opts=opts)
+    if opts:
+        raise UsageError(f"opts change a YAML file as it is read: pass {list(opts)} to load_config")
+    return config
+
+
+def path_of(config: Config) -> str:
+    """The path that `load_config` read a Config from, for messages."""
+    return getattr(config, "path", "given")
+
+
+def drop_pretrained(model_config: Any) -> None:
+    """Removes every `pretrained` from a config's model, in place.
+
+    Where trained weights follow, those files would be read or downloaded only to be overwritten.
+    """
+    if isinstance(model_config, dict):
+        model_config.pop("pretrained", None)
+        for value in model_config.values():
+            drop_pretrained(value)
+
+
+def _reason(error: BaseException) -> str:
+    """The useful part of an exception's message, without what PaddleSeg's builder wraps around it."""
+    message = str(error).strip()
+    wrapped = re.match(r"(Tried to create a (?P<name>\w*) object|Sanity check on|Create \w+ has failed)", message)
+    if wrapped and error.__context__ is not None:
+        name = wrapped["name"]
+        return (f"{name}: " if name else "") + _reason(error.__context__)
+    unknown = re.match(r"The specified component \((.*)\) was not found", message)
+    return _unknown_component(unknown[1]) if unknown else one_line(error)
+
+
+def _unknown_component(name: str) -> str:
+    registries = (
+        manager.MODELS,
+        manager.BACKBONES,
+        manager.DATASETS,
+        manager.TRANSFORMS,
+        manager.LOSSES,
+        manager.OPTIMIZERS,
+    )
+    known = [known for registry in registries for known in registry.components_dict]
+    close = difflib.get_close_matches(name, known, n=3)
+    return f"there is no component named {name}" + (f"; did you mean {', '.join(close)}?" if close else "")

@@ -1,0 +1,179 @@
+"""Measures a model's predictions on a dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddleseg.core import infer
+from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.datasets import Dataset
+from tqdm import tqdm
+
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.evaluation.metrics import SegmentationMetrics
+from paddle_pointrend.inference import ONE_PASS, InferenceOptions, label_maps, predict_logits, undo_transforms
+from paddle_pointrend.paddleseg.configs import as_config, build, path_of
+from paddle_pointrend.paddleseg.datasets import check_files, read_sample
+from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.models import load_model
+from paddle_pointrend.paddleseg.preprocessing import channels_first
+
+
+def evaluate(
+    config: str | os.PathLike | Config,
+    model: nn.Layer | str | os.PathLike,
+    opts: Sequence[str] = (),
+    *,
+    options: InferenceOptions = ONE_PASS,
+    num_workers: int = 0,
+    progress: bool = True,
+) -> dict[str, dict]:
+    """Measures a model on a config's val_dataset.
+
+    Args:
+        config: a YAML file, or what `load_config` read.
+        model: a layer, which is put into eval mode, or weights as `load_model` takes them.
+        opts: changes of the YAML file, "KEY=VALUE" strings.
+        options: test-time augmentation and sliding window; the config's test_config does not count.
+        num_workers: processes that read data.
+        progress: whether to show a progress bar.
+
+    Returns:
+        dict from a prediction's name to SegmentationMetrics.summary(), numbers from 0 to 1: "coarse" and "refined" of a
+        PointRendSeg, "prediction" of any other model.
+
+    Raises:
+        UsageError, CheckpointError: as of `load_model` and `evaluate_predictions`; a dataset that is not there.
+    """
+    config = as_config(config, opts)
+    if not isinstance(model, nn.Layer):
+        model = load_model(config, model)
+    model.eval()
+    dataset = build(SegBuilder(config), path_of(config), "val_dataset")
+    check_files(dataset, "val_dataset")
+    return evaluate_predictions(model, dataset, options, num_workers=num_workers, progress=progress)
+
+
+def evaluate_predictions(
+    model: nn.Layer,
+    dataset: Dataset,
+    options: InferenceOptions = ONE_PASS,
+    *,
+    num_workers: int = 0,
+    progress: bool = True,
+) -> dict[str, dict]:
+    """Measures every prediction of a model on a dataset, in one forward pass an image.
+
+    Under PaddlePaddle's launcher each process takes a share of the images and all get the sum of the counts.
+
+    Args:
+        model: in eval mode. One with `predict_both` (PointRendSeg) gives "coarse" and "refined", any other
+            "prediction".
+        dataset: PaddleSeg's, in mode val.
+        options: augmentation and sliding window.
+        num_workers: processes that read data.
+        progress: whether to show a progress bar, in the first process.
+
+    Returns:
+        dict from a prediction's name to SegmentationMetrics.summary().
+
+    Raises:
+        UsageError: a file that cannot be read, labels or a class count that do not fit.
+    """
+    rank, size = rank_and_size()
+    if size > 1 and not paddle.distributed.is_initialized():
+        paddle.distributed.init_parallel_env()
+    columns, layer = ["prediction"], channels_first(model)
+    if hasattr(model, "predict_both"):
+        columns, layer = ["coarse", "refined"], _BothPredictions(model)
+    metrics = {name: SegmentationMetrics(dataset.num_classes, dataset.ignore_index) for name in columns}
+    share = paddle.io.Subset(_Readable(dataset), list(range(rank, len(dataset), size)))
+    loader = paddle.io.DataLoader(share, batch_size=1, num_workers=num_workers, return_list=True)
+    with paddle.no_grad():
+        counted = 0
+        for data in tqdm(loader, "evaluating", unit="image", disable=not progress or rank > 0):
+            if "mistake" in data:
+                read_sample(dataset, int(data["mistake"]))
+            logits = _logits(layer, data["img"], data["trans_info"], options)
+            _count(metrics, logits, data["label"], dataset.num_classes)
+            counted += 1
+    if counted != len(share):
+        raise RuntimeError(f"Paddle's DataLoader ended after {counted} of {len(share)} images")
+    if size > 1:
+        for metric in metrics.values():
+            metric.load_state({key: _sum_over_processes(count) for key, count in metric.state().items()})
+    return {name: metric.summary() for name, metric in metrics.items()}
+
+
+class _BothPredictions(nn.Layer):
+    """Coarse and refined logits side by side in one output: augmentation and windows treat both alike."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return [paddle.concat(self.model.predict_both(x), axis=1)]
+
+
+class _Readable(paddle.io.Dataset):
+    """A dataset that hands over the index of a sample with a mistake instead of raising.
+
+    An exception in Paddle's reading thread ends the loop as if there were no more samples, or hangs it.
+    """
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __getitem__(self, index):
+        try:
+            return read_sample(self.dataset, index)
+        except Exception:  # raised again, with all it says, in the main thread
+            return {"mistake": np.array(index)}
+
+    def __len__(self):
+        return len(self.dataset)
+
+
+def _logits(layer, image, trans_info, options):
+    """Logits [1, K, H, W] at the size that the image had before its transforms.
+
+    An array, or, of one forward pass over the whole image, a tensor: on a GPU they stay there.
+    """
+    if not options.augments and not options.slides_over(*image.shape[2:]):
+        return infer.reverse_transform(_first(layer(image)), trans_info, mode="bilinear")
+
+    def run(images):
+        return _first(layer(paddle.to_tensor(np.ascontiguousarray(images.transpose(0, 3, 1, 2))))).numpy()
+
+    logits = predict_logits(run, image.numpy().transpose(0, 2, 3, 1), options)
+    return undo_transforms(logits, trans_info, image.shape[2:])
+
+
+def _first(outputs):
+    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+
+
+def _count(metrics, logits, label, num_classes):
+    if logits.shape[1] != len(metrics) * num_classes:
+        raise UsageError(
+            f"the model predicts {logits.shape[1] // len(metrics)} classes, the dataset has {num_classes}; "
+            "set both num_classes to the same"
+        )
+    label = label.numpy().squeeze((0, 1))
+    if list(logits.shape[2:]) != list(label.shape):
+        raise UsageError(f"an image's prediction has size {list(logits.shape[2:])}, its label {list(label.shape)}")
+    for i, metric in enumerate(metrics.values()):
+        part = logits[:, i * num_classes : (i + 1) * num_classes]
+        labels = label_maps(part) if isinstance(part, np.ndarray) else part.argmax(axis=1).numpy()
+        metric.update(labels[0], label)
+
+
+def _sum_over_processes(count):
+    total = paddle.to_tensor(count)
+    paddle.distributed.all_reduce(total)
+    return total.numpy()

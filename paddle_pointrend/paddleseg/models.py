@@ -1,0 +1,72 @@
+"""A config's model with trained weights."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pathlib
+from collections.abc import Sequence
+from urllib.parse import urlparse
+
+from paddle import nn
+from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.utils import logger, utils
+
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.models.weights import describe_mismatch, read_state
+from paddle_pointrend.paddleseg.configs import as_config, build, drop_pretrained, path_of
+
+WEIGHTS = "model.pdparams"  # the name under which PaddleSeg's trainer saves them
+
+
+def load_model(
+    config: str | os.PathLike | Config, weights: str | os.PathLike, opts: Sequence[str] | None = ()
+) -> nn.Layer:
+    """Builds the model that a config describes and loads trained weights into it.
+
+    Nothing that the config names as `pretrained` is read.
+
+    Args:
+        config: a YAML file, or what `load_config` read; it stays as it is.
+        weights: a .pdparams file, a folder that holds model.pdparams, or a URL.
+        opts: changes of the YAML file, "KEY=VALUE" strings.
+
+    Returns:
+        The layer, in eval mode: images [N, C, H, W], normalised as the config's val_dataset says, to a list whose first
+        entry is logits [N, K, H, W].
+
+    Raises:
+        UsageError: no weights, weights of another model, a config that is wrong.
+        CheckpointError: no such file of weights, or one that cannot be read.
+    """
+    config = copy.deepcopy(as_config(config, opts))
+    if not weights:
+        raise UsageError("--model_path is missing: without trained weights the result would be random")
+    drop_pretrained(config.dic.get("model"))
+    model = build(SegBuilder(config), path_of(config), "model")
+    load_trained_weights(model, weights, config.dic["model"].get("num_classes"))
+    model.eval()
+    return model
+
+
+def load_trained_weights(model: nn.Layer, path: str | os.PathLike, num_classes: int | None = None) -> None:
+    """Loads trained weights into a model, all or none. PaddleSeg's own loader only warns and leaves the rest random.
+
+    Args:
+        model: the layer.
+        path: a .pdparams file, a folder that holds model.pdparams, or a URL.
+        num_classes: the model's, for the message when the weights have another number.
+
+    Raises:
+        UnreadableError: no such file, or a file that cannot be read.
+        UsageError: one whose tensors are not this model's.
+    """
+    if urlparse(os.fspath(path)).scheme in ("http", "https"):
+        path = utils.download_pretrained_model(path)
+    file = pathlib.Path(path) / WEIGHTS if pathlib.Path(path).is_dir() else pathlib.Path(path)
+    state = read_state(file)
+    mismatch = describe_mismatch(model, state, num_classes)
+    if mismatch:
+        raise UsageError(f"{file} does not belong to this model: {mismatch}")
+    model.set_state_dict(state)
+    logger.info(f"Loaded {len(state)} tensors from {file}")

@@ -1,0 +1,139 @@
+"""Trains a config's model with PaddleSeg's trainer, after its data was checked."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any
+
+import paddle
+from paddleseg import core
+from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.utils import logger, train_profiler, utils
+
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.paddleseg import checkpoints, profiler
+from paddle_pointrend.paddleseg.configs import build, path_of
+from paddle_pointrend.paddleseg.datasets import StopOnError, check_files, check_samples
+from paddle_pointrend.paddleseg.distributed import rank_and_size
+
+
+def train_model(
+    config: Config,
+    save_dir: str | os.PathLike,
+    *,
+    do_eval: bool = False,
+    resume_model: str | os.PathLike | None = None,
+    seed: int | None = None,
+    num_workers: int = 0,
+    repeats: int = 1,
+    profiler_options: str | None = None,
+    to_static_training: bool = False,
+    **trainer_options: Any,
+) -> pathlib.Path:
+    """Trains the model of a config on its train_dataset; PaddleSeg's trainer writes iter_N/ into save_dir.
+
+    Args:
+        config: what `load_config` read.
+        save_dir: a folder that exists.
+        do_eval: whether to evaluate on val_dataset at every checkpoint, and to keep best_model/.
+        resume_model: a folder iter_N to go on from, "auto" for the newest whole one in save_dir, None to start anew.
+        seed: of everything random; the same one repeats a training exactly on the same machine.
+        num_workers: processes that read data; 0 for this one.
+        repeats: how often an epoch goes through the images.
+        profiler_options: of `profiler.parse_options`.
+        to_static_training: whether to train a static graph, also where the config does not ask for one.
+        trainer_options: what else PaddleSeg's `train` takes: save_interval, log_iters, use_vdl, use_ema,
+            keep_checkpoint_max, precision, amp_level.
+
+    Returns:
+        The folder with the last iteration's checkpoint.
+
+    Raises:
+        UsageError: data, labels or losses that do not fit, or a checkpoint that cannot be resumed.
+    """
+    parsed_options = parse_profiler_options(profiler_options)
+    # Optimizer states go by parameter names, which Paddle numbers: from 0, whatever was built before.
+    with paddle.utils.unique_name.guard():
+        parts = _build_parts(config, do_eval=do_eval, seed=seed, num_workers=num_workers, repeats=repeats)
+        checkpoint = checkpoints.folder_to_resume(parts["model"], resume_model, save_dir)
+        if checkpoint is not None and checkpoints.iteration_of(checkpoint) >= config.iters:
+            logger.info(f"{checkpoint} has all of the {config.iters} iterations: nothing to train")
+            return checkpoint
+        _prepare_profiler(parsed_options, config.iters, checkpoint)
+        try:
+            core.train(
+                **parts,
+                save_dir=str(save_dir),
+                iters=config.iters,
+                batch_size=config.batch_size,
+                resume_model=None if checkpoint is None else str(checkpoint),
+                num_workers=num_workers,
+                test_config=config.test_config,
+                profiler_options=profiler_options,
+                to_static_training=to_static_training or config.to_static_training,
+                **trainer_options,
+            )
+        except (RuntimeError, ValueError) as error:
+            if not any(known in str(error) for known in ("length of logits_list", "size_divisor is")):
+                raise
+            raise UsageError(f"--config {path_of(config)}: {error}") from error
+    return pathlib.Path(save_dir) / f"iter_{config.iters}"
+
+
+def parse_profiler_options(text: str | None) -> profiler.ProfilerOptions | None:
+    """Reads --profiler_options; None where there are none, or where a PaddleSeg that works reads them itself.
+
+    Raises:
+        UsageError: an option that does not exist, or a value that it does not take.
+    """
+    if text is None or train_profiler.add_profiler_step is not profiler.add_profiler_step:
+        return None
+    try:
+        return profiler.parse_options(text)
+    except ValueError as error:
+        raise UsageError(f"--profiler_options {error}") from error
+
+
+def _prepare_profiler(options, iters, checkpoint):
+    profiler.forget()  # an earlier training's in this process
+    if options is None:
+        return
+    done = 0 if checkpoint is None else checkpoints.iteration_of(checkpoint)
+    try:
+        profiler.check_options(options, iters - done)
+    except ValueError as error:
+        raise UsageError(f"--profiler_options {error}") from error
+
+
+def _build_parts(config, *, do_eval, seed, num_workers, repeats):
+    """Builds what PaddleSeg's `train` takes, seeded and checked: model, datasets, optimizer, losses."""
+    rank, size = rank_and_size()
+    builder = SegBuilder(config)
+    train_dataset = build(builder, path_of(config), "train_dataset")
+    if hasattr(train_dataset, "file_list"):
+        train_dataset.file_list = train_dataset.file_list * repeats
+    share = -(-len(train_dataset) // size)
+    if share < config.batch_size:
+        # PaddleSeg drops the last, smaller batch: with no other it would loop for ever.
+        raise UsageError(f"batch_size {config.batch_size} is more than the {share} images of train_dataset a process")
+    val_dataset = build(builder, path_of(config), "val_dataset") if do_eval else None
+    for name, dataset in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
+        if hasattr(dataset, "file_list"):
+            check_files(dataset, name)
+            check_samples(dataset, name)
+    # Before the model is built, so that its weights repeat; the same in all processes: they start equal.
+    utils.set_seed(seed)
+    build(builder, path_of(config), "model")
+    builder.model = utils.convert_sync_batchnorm(builder.model, paddle.get_device().split(":")[0])
+    model, optimizer, losses = (build(builder, path_of(config), part) for part in ("model", "optimizer", "loss"))
+    utils.set_cv2_num_threads(num_workers)
+    if seed is not None:  # from here on each process draws its own crops and points
+        utils.set_seed(seed + rank)
+    return {
+        "model": model,
+        "train_dataset": StopOnError(train_dataset, num_workers),
+        "val_dataset": val_dataset and StopOnError(val_dataset, num_workers),
+        "optimizer": optimizer,
+        "losses": losses,
+    }

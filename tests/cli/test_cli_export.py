@@ -1,0 +1,66 @@
+"""The command export."""
+
+import importlib.util
+
+import paddle
+import pytest
+import yaml
+from conftest import TINY_CLASSES
+from paddleseg.cvlibs import Config, SegBuilder
+
+from paddle_pointrend.cli import export, main
+from paddle_pointrend.deploy import onnx_conversion
+
+HAS_ONNX = importlib.util.find_spec("paddle2onnx") is not None
+FORMATS_HERE = ["paddle", pytest.param("onnx", marks=pytest.mark.skipif(not HAS_ONNX, reason="no paddle2onnx"))]
+
+
+@pytest.fixture
+def weights(tmp_path, pointrend_config):
+    with paddle.utils.unique_name.guard():
+        model = SegBuilder(Config(str(pointrend_config))).model
+    paddle.save(model.state_dict(), str(tmp_path / "model.pdparams"))
+    return str(tmp_path / "model.pdparams")
+
+
+@pytest.mark.parametrize("file_format", FORMATS_HERE)
+def test_exports_compares_and_predict_takes_it(tmp_path, pointrend_config, weights, file_format, capsys):
+    folder = str(tmp_path / "exported")
+    arguments = ["--config", str(pointrend_config), "--model_path", weights, "--save_dir", folder]
+    assert main(["export", *arguments, "--format", file_format, "--output", "label"]) == 0
+    printed = capsys.readouterr().out
+    assert f"deploy.yaml into {folder}" in printed
+    assert printed.count("Against eager Paddle") == 2
+    deploy = yaml.safe_load((tmp_path / "exported" / "deploy.yaml").read_text())
+    assert (deploy["num_classes"], deploy["mean"]) == (TINY_CLASSES, [127.5] * 3)
+    image = str(tmp_path / "data" / "images" / "val0.png")
+    arguments = ["--config", str(pointrend_config), "--model_path", folder, "--image_path", image]
+    assert main(["predict", *arguments, "--save_dir", str(tmp_path / "result")]) == 0
+    assert (tmp_path / "result" / "pseudo_color_prediction" / "val0.png").is_file()
+
+
+def test_an_export_that_computes_something_else_fails(tmp_path, pointrend_config, weights, capsys, monkeypatch):
+    row = {"size": [1, 2, 3], "different_labels": 0.01}
+    monkeypatch.setattr(export, "export_model", lambda *args, **kwargs: None)
+    monkeypatch.setattr(export, "compare_with_eager", lambda *args, **kwargs: [row])
+    arguments = ["--config", str(pointrend_config), "--model_path", weights, "--save_dir", str(tmp_path / "e")]
+    assert main(["export", *arguments]) == 1
+    assert "does not compute what the model does" in capsys.readouterr().out
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("LayerNormalization:\n does not fit")
+
+    monkeypatch.setattr(export, "compare_with_eager", fail)
+    assert main(["export", *arguments]) == 1
+    expected = "The exported network could not be run, to compare it: LayerNormalization: does not fit"
+    assert expected in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(tmp_path, pointrend_config, weights, capsys, monkeypatch):
+    config = ["export", "--config", str(pointrend_config)]
+    assert main(config) == 2
+    assert "--model_path is missing" in capsys.readouterr().err
+    monkeypatch.setattr(onnx_conversion.importlib.util, "find_spec", lambda name: None)
+    save_dir = ["--save_dir", str(tmp_path / "e")]
+    assert main([*config, "--model_path", weights, *save_dir, "--format", "onnx"]) == 2
+    assert 'paddle2onnx is not installed: pip install -c constraints.txt -e ".[onnx]"' in capsys.readouterr().err

@@ -1,0 +1,174 @@
+"""`val`: its measures against PaddleSeg's evaluation, and the weights it refuses."""
+
+import json
+import pathlib
+import re
+
+import paddle
+import pytest
+from command_line import error_line, run
+from conftest import TINY_CLASSES, write_config, write_tiny_dataset
+from paddleseg.core import evaluate
+from paddleseg.cvlibs import Config, SegBuilder
+
+
+class Output(paddle.nn.Layer):
+    """One of a PointRendSeg's two predictions, as a model for PaddleSeg's own evaluation."""
+
+    def __init__(self, model, index):
+        super().__init__()
+        self.model, self.index = model, index
+
+    def forward(self, x):
+        return [self.model.predict_both(x)[self.index]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        ([], {}),
+        (
+            ["--aug_eval", "--scales", 0.75, 1.25, "--flip_horizontal", "--flip_vertical"],
+            {"aug_eval": True, "scales": [0.75, 1.25], "flip_horizontal": True, "flip_vertical": True},
+        ),
+        (
+            ["--is_slide", "--crop_size", 48, 40, "--stride", 24, 32],
+            {"is_slide": True, "crop_size": [48, 40], "stride": [24, 32]},
+        ),
+    ],
+)
+def test_val_agrees_with_paddlesegs_evaluation(trained, varied_weights, tmp_path, flags, options):
+    # The image is resized, so that predictions must be brought back to the labels' size.
+    config = tmp_path / "resized.yml"
+    resized = "mode: val\n  transforms:\n    - {type: Resize, target_size: [80, 96]}\n"
+    config.write_text(trained.config.read_text().replace("mode: val\n  transforms:\n", resized))
+    file = tmp_path / "deep/measures.json"
+    assert run("val", "--config", config, "--model_path", varied_weights, "--json", file, *flags) == 0
+    report = json.loads(file.read_text())
+    assert report["images"] == 3
+    assert list(file.parent.iterdir()) == [file]
+    builder = SegBuilder(Config(str(config)))
+    builder.model.set_state_dict(paddle.load(str(varied_weights)))
+    for index, name in enumerate(("coarse", "refined")):
+        model = Output(builder.model, index)
+        _, accuracy, class_iou, _, _ = evaluate(model, builder.val_dataset, print_detail=False, **options)
+        found = report["predictions"][name]
+        assert found["acc"] == pytest.approx(float(accuracy), abs=1e-6)
+        assert [iou or 0 for iou in found["class_iou"]] == pytest.approx(list(class_iou), abs=1e-6)
+    assert report["predictions"]["coarse"] != report["predictions"]["refined"]
+
+
+def test_val_shows_both_predictions_side_by_side(trained, capsys, tmp_path):
+    trained_config = trained.config.read_text()
+    config = tmp_path / "named.yml"
+    config.write_text(trained_config + "class_names: [ground, red, green, blue]\n")
+    assert run("val", "--config", config, "--model_path", trained.weights.parent) == 0
+    output = capsys.readouterr().out
+    for word in ("coarse", "refined", "mIoU", "mAcc", "boundary IoU", "IoU: blue", "boundary IoU: ground"):
+        assert word in output
+    config.write_text(trained_config + "class_names: [ground]\n")
+    assert run("val", "--config", config, "--model_path", trained.weights) == 2
+    assert "class_names has 1 names" in error_line(capsys)
+
+
+def test_val_of_a_model_without_refinement_has_one_prediction(trained, tmp_path, capsys):
+    with paddle.utils.unique_name.guard():
+        model = SegBuilder(Config(str(trained.plain_config))).model
+    paddle.save(model.state_dict(), str(tmp_path / "model.pdparams"))
+    arguments = ["--model_path", tmp_path / "model.pdparams", "--json", tmp_path / "m.json"]
+    assert run("val", "--config", trained.plain_config, *arguments) == 0
+    assert list(json.loads((tmp_path / "m.json").read_text())["predictions"]) == ["prediction"]
+    assert "refined" not in capsys.readouterr().out
+
+
+def test_val_does_not_need_the_backbones_pretrained_weights(trained, tmp_path):
+    config = tmp_path / "pretrained.yml"
+    text = trained.config.read_text()
+    config.write_text(text.replace("output_stride: 32", "output_stride: 32, pretrained: /nowhere.pdparams"))
+    assert run("train", "--config", config, "--save_dir", tmp_path / "out") == 2
+    assert run("val", "--config", config, "--model_path", trained.weights) == 0
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self").is_dir(), reason="there is no folder that nobody can write into")
+def test_val_finds_before_the_work_that_json_cannot_be_written(trained, capsys):
+    assert run("val", "--config", trained.config, "--model_path", "none", "--json", "/proc/self/m.json") == 2
+    assert "--json /proc/self/m.json: cannot write this file" in error_line(capsys)
+
+
+def test_val_says_that_json_could_not_be_written_after_all(trained, tmp_path, monkeypatch, capsys):
+    def fail(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("paddle_pointrend.cli.val.write_json", fail)
+    arguments = ["--model_path", trained.weights, "--json", tmp_path / "m.json"]
+    assert run("val", "--config", trained.config, *arguments) == 2
+    captured = capsys.readouterr()
+    assert "refined" in captured.out
+    assert captured.err.splitlines()[-1].endswith("cannot write this file: No space left on device")
+
+
+def test_val_warns_of_flags_without_effect(trained, capsys):
+    flags = ["--crop_size", 32, 32, "--scales", 0.5]
+    assert run("val", "--config", trained.config, "--model_path", trained.weights, *flags) == 0
+    output = capsys.readouterr().out
+    assert "--crop_size and --stride have no effect without --is_slide" in output
+    assert "--scales and --flip_... have no effect without --aug_eval" in output
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_val_names_a_file_that_cannot_be_read(tmp_path, trained, capsys, workers):
+    root = write_tiny_dataset(tmp_path / "data")
+    config = write_config(tmp_path / "config.yml", root, "PointRendSeg")
+    (root / "images/val1.png").write_bytes(b"not a picture")
+    arguments = ["--model_path", trained.weights, "--num_workers", workers]
+    assert run("val", "--config", config, *arguments) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]  # after the progress bar
+    assert last == f"paddle-pointrend val: error: cannot read {root / 'images/val1.png'}"
+
+
+def test_refuses_a_corrupt_checkpoint(trained, tmp_path, capsys):
+    broken = tmp_path / "model.pdparams"
+    for content in (b"", b"not a checkpoint", trained.weights.read_bytes()[:5000]):
+        broken.write_bytes(content)
+        assert run("val", "--config", trained.config, "--model_path", broken) == 2
+        assert "model.pdparams cannot be read" in error_line(capsys)
+
+
+def test_refuses_a_checkpoint_of_another_model(trained, capsys):
+    assert run("val", "--config", trained.plain_config, "--model_path", trained.weights) == 2
+    line = error_line(capsys)
+    assert re.search(r"does not belong to this model: \d+ of \d+ tensors are missing: backbone", line)
+
+
+def test_refuses_a_checkpoint_with_layers_that_the_model_lacks(trained, tmp_path, capsys):
+    # The same network, but that its head sums P2 too: it has every tensor of the model, and more.
+    config = tmp_path / "stride4.yml"
+    config.write_text(trained.config.read_text().replace("head_levels: [1, 2, 3]", "head_levels: [0, 1, 2, 3]"))
+    states = []
+    for path in (trained.config, config):
+        with paddle.utils.unique_name.guard():
+            states.append(SegBuilder(Config(str(path))).model.state_dict())
+    extra = [name for name in states[1] if name not in states[0]]
+    assert extra and all(states[1][name].shape == states[0][name].shape for name in states[0])
+    paddle.save(states[1], str(tmp_path / "model.pdparams"))
+    assert run("val", "--config", trained.config, "--model_path", tmp_path) == 2
+    named = f"{len(extra)} tensors are of layers that the model lacks: {', '.join(extra[:3])}"
+    assert error_line(capsys).endswith(f"does not belong to this model: {named}")
+
+
+def test_refuses_a_checkpoint_of_another_class_count(trained, tmp_path, capsys):
+    root = write_tiny_dataset(tmp_path / "data", num_classes=6)
+    config = write_config(tmp_path / "six.yml", root, "PointRendSeg", num_classes=6)
+    assert run("predict", "--config", config, "--model_path", trained.weights, "--image_path", root) == 2
+    line = error_line(capsys)
+    assert "head.classifier.weight [4, 16, 1, 1] instead of [6, 16, 1, 1]" in line
+    assert f"trained for {TINY_CLASSES} classes, the model has 6" in line
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(trained, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("paddle_pointrend.cli.val.evaluate_predictions", fail)
+    with pytest.raises(RuntimeError, match="a fault"):
+        run("val", "--config", trained.config, "--model_path", trained.weights)
