@@ -2,24 +2,30 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 EXTRAS ?= cpu,test
 INSTALLED := .venv/installed-$(EXTRAS)
+# Processes that run tests side by side, each with its share of the processors.
+WORKERS ?= auto
 
-.PHONY: demo test lint clean
+.PHONY: help demo test lint clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
 demo: $(INSTALLED)  ## generated scenes, a short training, output/demo/report.html
 	$(BIN)/paddle-pointrend demo
 
 test: lint  ## the tests, with the coverage of the package
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
-lint: $(INSTALLED)
+lint: $(INSTALLED)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## removes the environment and everything that was made
+	rm -rf .venv output build *.egg-info
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else 'Python 3.11 is needed, this is ' + sys.version.split()[0] + '; set PYTHON=/path/to/python3.11')"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
 	touch $@
-
-clean:
-	rm -rf .venv output build *.egg-info

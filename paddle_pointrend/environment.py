@@ -11,17 +11,26 @@ import sys
 
 
 def prepare_command_line() -> list[str]:
-    """Sets thread count and, on AMD, MKL's code path, if this is the paddle-pointrend command on CPU.
-
-    Paddle takes one thread unless OMP_NUM_THREADS says otherwise, and the MKL in its CPU wheel takes a slow
-    path on AMD processors unless MKL_DEBUG_CPU_TYPE=5. What the user has set stays.
+    """Does what `prepare` does, if this is the paddle-pointrend command on CPU.
 
     Returns:
         What was set, "NAME=value" strings; empty where nothing was.
     """
     if not _runs_command_line() or "paddle" in sys.modules or _uses_gpu():
         return []
-    wanted = {"OMP_NUM_THREADS": str(processors())}
+    return prepare(processors())
+
+
+def prepare(num_threads: int) -> list[str]:
+    """Sets thread count and, on AMD, MKL's code path, for Paddle on CPU.
+
+    Paddle takes one thread unless OMP_NUM_THREADS says otherwise, and the MKL in its CPU wheel takes a slow
+    path on AMD processors unless MKL_DEBUG_CPU_TYPE=5. What the user has set stays.
+
+    Returns:
+        What was set, "NAME=value" strings.
+    """
+    wanted = {"OMP_NUM_THREADS": str(num_threads)}
     if _processor_is_amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
     missing = {name: value for name, value in wanted.items() if name not in os.environ}

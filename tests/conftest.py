@@ -1,14 +1,22 @@
 """Fixtures that several test files share: a tiny dataset, tiny configs, repeatable randomness."""
 
+import os
 import pathlib
 import random
+import runpy
 import shutil
 import types
 
 import cv2
 import numpy as np
-import paddle
 import pytest
+
+# Before the first import of Paddle, and of the package, which imports it: on AMD processors it is several times as slow
+# otherwise. Tests that run side by side share the processors.
+_ENVIRONMENT = runpy.run_path(str(pathlib.Path(__file__).parents[1] / "paddle_pointrend" / "environment.py"))
+_ENVIRONMENT["prepare"](max(1, _ENVIRONMENT["processors"]() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))))
+
+import paddle
 from paddleseg.cvlibs import Config, SegBuilder
 from tiny_export import MEAN, NUM_CLASSES, STD, TinyNetwork, write_export
 

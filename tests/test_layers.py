@@ -14,7 +14,7 @@ LAYERS = {
     "environment": (),
     "errors": (),
     "points": (),
-    "data": (),
+    "data": ("errors",),
     "losses": ("points",),
     "models": ("points",),
     "evaluation": ("data", "files"),

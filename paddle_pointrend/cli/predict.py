@@ -61,14 +61,14 @@ def run(args: argparse.Namespace) -> int:
     """Predicts; returns the exit code, 1 if images were skipped."""
     set_device(args.device)
     logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL's errors are raised too
+    config = load_config(args.config, opts=args.opts)
     try:
-        images, root = find_images(args.image_path)
+        images, root = find_images(args.image_path, (config.dic.get("val_dataset") or {}).get("separator", " "))
     except ImageError as error:
         raise UsageError(f"--image_path {error}") from error
     check_output_names(images, root)
     make_save_dir(args.save_dir)
     colors = color_map(args.custom_color)
-    config = load_config(args.config, opts=args.opts)
     settings = inference_settings(args, config.test_config, "aug_pred")
     large = find_large_images(images, args.image_path, settings)
     many = len(images) >= MANY_IMAGES or bool(large)
@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
             if image in large:
                 predict_large_image(predictor, args.save_dir, image, root, colors, progress=rank == 0)
             else:
-                save_prediction(args.save_dir, image, root, predict_image(predictor, image), colors)
+                pixels = read_image(image, predictor.image_channels)
+                save_prediction(args.save_dir, image, root, pixels, predict_labels(predictor, pixels), colors)
         except ImageError as error:
             broken.append(image)
             tqdm.write(f"skipped {image}: {error}")
@@ -105,7 +106,9 @@ def find_large_images(images: Sequence[str], image_path: str, settings: Mapping[
             with open_raster(image_path):
                 return {image_path}
         except RasterError as error:
-            raise UsageError(one_line(error)) from error
+            if not _is_small_image(image_path):  # of other bands or depth, which OpenCV reads whole
+                raise UsageError(one_line(error)) from error
+            return set()
     if settings["augment"] or not settings["is_slide"]:
         return set()
     large = {image for image in images if count_pixels(image) > LARGE_IMAGE}
@@ -115,17 +118,28 @@ def find_large_images(images: Sequence[str], image_path: str, settings: Mapping[
     return large
 
 
-def predict_image(predictor: Predictor, path: str) -> np.ndarray:
-    """Predicts labels uint8 [H, W] of an image on disk.
+def predict_labels(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
+    """Predicts labels uint8 [H, W] of an image's pixels, uint8 [H, W, 3] in RGB or [H, W] in grey.
 
     Raises:
-        ImageError: the image cannot be read. UsageError: the network does not predict labels of its pixels.
+        ImageError: the network fails on this image. UsageError: it does not predict labels of any image's pixels.
     """
-    image = read_image(path, predictor.image_channels)
     try:
-        labels = np.asarray(predictor.predict(image))
+        labels = np.asarray(predictor.predict(pixels))
     except OutputError as error:
         raise UsageError(one_line(error)) from error
-    if labels.shape != image.shape[:2]:  # of a network that was exported with --output label and --output_size
-        labels = resize_maps(labels[None, None], image.shape[:2], "nearest")[0, 0]
+    except Exception as error:  # each runtime has exceptions of its own
+        raise ImageError(f"the network fails on it: {one_line(error)}") from error
+    if labels.shape != pixels.shape[:2]:  # of a network that was exported with --output label and --output_size
+        labels = resize_maps(labels[None, None], pixels.shape[:2], "nearest")[0, 0]
     return labels
+
+
+def _is_small_image(path):
+    if count_pixels(path) > LARGE_IMAGE:
+        return False
+    try:
+        read_image(path)
+    except ImageError:
+        return False
+    return True

@@ -18,6 +18,8 @@ from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.files import write_whole
 from paddle_pointrend.inference import OutputError
 
+_WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".ppm")  # by OpenCV, in colours
+
 
 def check_output_names(images: Iterable[str], root: str | None) -> None:
     """Raises UsageError if one image's prediction would be written over another's."""
@@ -37,7 +39,7 @@ def color_map(custom_color: Sequence[int] | None) -> list[int]:
 
 
 def save_prediction(
-    save_dir: str | os.PathLike, image: str, root: str | None, labels: np.ndarray, colors: list[int]
+    save_dir: str | os.PathLike, image: str, root: str | None, pixels: np.ndarray, labels: np.ndarray, colors: list[int]
 ) -> None:
     """Writes added_prediction/ (colours over the image) and pseudo_color_prediction/ (palette PNG).
 
@@ -45,6 +47,7 @@ def save_prediction(
         save_dir: the folder to write into.
         image: the file that was predicted.
         root: the folder whose subfolders are kept, or None.
+        pixels: of the image, uint8 [H, W, 3] in RGB, or [H, W].
         labels: uint8 [H, W].
         colors: of `color_map`.
 
@@ -53,11 +56,13 @@ def save_prediction(
     """
     name = _output_name(image, root)
     added = pathlib.Path(save_dir) / "added_prediction" / name
+    if name.suffix.lower() not in _WRITABLE:
+        added = added.with_suffix(".png")
     colored = (pathlib.Path(save_dir) / "pseudo_color_prediction" / name).with_suffix(".png")
     palette_png = io.BytesIO()
     visualize.get_pseudo_color_map(labels, colors).save(palette_png, format="PNG")
     pictures = {
-        added: _encode(visualize.visualize(image, labels, colors, weight=0.6), name.suffix),
+        added: _encode(_overlay(pixels, labels, colors), added.suffix),
         colored: palette_png.getvalue(),
     }
     for file, data in pictures.items():
@@ -93,6 +98,13 @@ def predict_large_image(
         raise UsageError(one_line(error)) from error
     except RasterError as error:
         raise ImageError(one_line(error)) from error
+
+
+def _overlay(pixels, labels, colors):
+    """Six tenths of the image and four of the labels' colours, as PaddleSeg's pictures; BGR."""
+    image = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels[..., ::-1]
+    palette = np.reshape(colors, (-1, 3)).astype(np.uint8)[:, ::-1]
+    return cv2.addWeighted(np.ascontiguousarray(image), 0.6, palette[labels], 0.4, 0)
 
 
 def _encode(picture, suffix):

@@ -8,21 +8,47 @@ import pathlib
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+from paddle_pointrend.data.lists import read_lines, split_columns
+from paddle_pointrend.errors import UsageError, one_line
+
 _TIFF_SUFFIXES = (".tif", ".tiff")
+_SUFFIXES = (
+    *(
+        ".jpg",
+        ".jpeg",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".bmp",
+        ".webp",
+        ".gif",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".ppm",
+        ".pgm",
+        ".pnm",
+    ),
+    *_TIFF_SUFFIXES,
+)
+_MOST_PIXELS = 2**30  # OpenCV's own limit
 
 
 class ImageError(ValueError):
     """An image that cannot be found, read or written; the message says why."""
 
 
-def find_images(path: str | os.PathLike) -> tuple[list[str], str | None]:
+def find_images(path: str | os.PathLike, separator: str = " ") -> tuple[list[str], str | None]:
     """Finds the images that a path names: an image, a folder with subfolders, or a text file that lists images.
 
-    A line of the text file names an image, relative to the file, and perhaps its label after a space. TIFFs count only
-    where they are named.
+    A line of the text file names an image, relative to the file, and perhaps its label in a second column. Where the
+    whole line is the name of a file, that is the image, whatever blanks it has.
+
+    Args:
+        path: the image, folder or text file.
+        separator: between the columns of the text file, as of `lists.read_list`.
 
     Returns:
         The images, each once, a folder's in order of their names; and the folder that subfolders count from, None for
@@ -36,43 +62,44 @@ def find_images(path: str | os.PathLike) -> tuple[list[str], str | None]:
         images, root = sorted(_walk(path)), path
     elif not os.path.isfile(path):
         raise ImageError(f"{path}: there is no such file or folder")
-    elif path.lower().endswith((*_SUFFIXES, *_TIFF_SUFFIXES)):
+    elif path.lower().endswith(_SUFFIXES):
         return [path], None
     else:
-        images, root = _read_list(path), os.path.dirname(path)
+        images, root = _read_list(path, separator), os.path.dirname(path)
     if not images:
         raise ImageError(f"{path}: there are no images in it")
     return list(dict.fromkeys(images)), root
 
 
-def read_image(path: str | os.PathLike, channels: int = 3) -> np.ndarray:
+def read_image(path: str | os.PathLike, channels: int = 3, *, whole: bool = True) -> np.ndarray:
     """Reads an image as 8 bits, whatever it has on disk.
 
+    An EXIF orientation is obeyed, of several frames the first counts, transparency is left out. Of 16 bits the upper 8
+    count, or of an image without values above 4095 the upper 8 of 12.
+
     Args:
-        path: the file.
+        path: the file, in a format that OpenCV or Pillow knows, whatever its name.
         channels: 3 for RGB, 1 for grey.
+        whole: whether to check that the file does not end too early, which takes as long again.
 
     Returns:
         uint8 [H, W, 3] in RGB, or [H, W] in grey.
 
     Raises:
-        ImageError: there is no such file, OpenCV cannot read it, or it ends too early.
+        ImageError: there is no such file, neither library can read it, or it ends too early.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise ImageError("there is no such file")
     try:
-        pixels = cv2.imread(path, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
+        pixels = cv2.imread(path, (cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR) | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise ImageError(" ".join(str(error).split())) from error  # more pixels than OpenCV's limit
     if pixels is None:
-        raise ImageError("not an image that OpenCV can read")
-    try:
-        _read_to_its_end(path)
-    except UnidentifiedImageError:
-        pass  # a format that OpenCV knows and Pillow does not
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ImageError(str(error)) from error
+        return _read_with_pillow(path, channels)
+    if whole:
+        _check_end(path)
+    pixels = _as_8_bits(pixels)
     return pixels if channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
@@ -98,21 +125,48 @@ def _walk(folder):
                     yield os.path.join(root, name)
 
 
-def _read_list(path):
+def _read_list(path, separator):
     try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ImageError(
-            f"{path}: neither an image (.jpg, .jpeg, .png, .bmp, .tif) nor a text file listing images"
-        ) from error
-    images = [os.path.join(os.path.dirname(path), line.split()[0]) for line in lines if line.strip()]
+        lines = read_lines(path)
+    except UsageError as error:
+        raise ImageError(f"{path}: neither an image ({', '.join(_SUFFIXES)}) nor a list of images: {error}") from error
+    folder, images = os.path.dirname(path), []
+    for _, line in lines:
+        image = os.path.join(folder, line)
+        images.append(image if os.path.isfile(image) else os.path.join(folder, split_columns(line, separator)[0]))
     return [image for image in images if not os.path.isdir(image)]
 
 
-def _read_to_its_end(path):
-    """Reads an image with Pillow: OpenCV fills the rest of a truncated file with grey and says nothing."""
-    with _any_size(), Image.open(path) as image:
-        image.load()
+def _read_with_pillow(path, channels):
+    try:
+        with _any_size(), Image.open(path) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise ImageError(f"it claims to have {image.width}x{image.height} pixels, more than 2^30")
+            image = ImageOps.exif_transpose(image)
+            if image.mode == "I" or image.mode.startswith("I;16"):
+                image = Image.fromarray(_as_8_bits(np.asarray(image).astype(np.uint16)))
+            return np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except UnidentifiedImageError as error:
+        raise ImageError("not an image that OpenCV or Pillow can read") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(one_line(error)) from error
+
+
+def _as_8_bits(pixels):
+    if pixels.dtype == np.uint16:
+        return (pixels >> (4 if pixels.max() < 4096 else 8)).astype(np.uint8)
+    return pixels if pixels.dtype == np.uint8 else np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def _check_end(path):
+    """Raises ImageError for a truncated file: OpenCV fills the rest of it with grey and says nothing."""
+    try:
+        with _any_size(), Image.open(path) as image:
+            image.load()
+    except UnidentifiedImageError:
+        pass  # a format that OpenCV knows and Pillow does not
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(str(error)) from error
 
 
 @contextlib.contextmanager

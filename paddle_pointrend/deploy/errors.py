@@ -7,3 +7,7 @@ class RuntimeLoadError(ValueError):
 
 class ExportError(ValueError):
     """A model that cannot be exported, or whose export does not compute what the model does."""
+
+
+class ImageSizeError(ValueError):
+    """Images of a size that a runtime cannot run a network on."""

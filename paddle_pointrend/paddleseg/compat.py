@@ -2,8 +2,8 @@
 
 PaddleSeg 2.8.0 was written for Paddle 2, where the sum of a tensor had shape [1] and tensors of two types
 could be multiplied. In Paddle 3 the sum has shape [], float times integer is a TypeError (mixed_types.py), and the old
-profiler is gone. Each fix here answers one such failure and is made only where the installed PaddleSeg shows it: its
-develop branch is left as it is.
+profiler is gone; some losses were wrong before (loss_fixes.py). Each fix answers one such failure and is made only
+where the installed PaddleSeg shows it: its develop branch is left as it is.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from paddleseg.utils import metrics, train_profiler
 
 from paddle_pointrend.evaluation.confusion import class_areas
 from paddle_pointrend.paddleseg import profiler
+from paddle_pointrend.paddleseg.loss_fixes import patch_empty_lovasz, patch_label_changes, patch_mean_iou
 from paddle_pointrend.paddleseg.mixed_types import patch_flow_warp, patch_losses
 from paddle_pointrend.paddleseg.probes import fails_with, without_side_effects
 
@@ -39,6 +40,7 @@ def apply() -> list[str]:
         return []
     with without_side_effects():
         patched = [*patch_losses(), *patch_flow_warp(), *patch_calculate_area(), *patch_trainer(), *patch_profiler()]
+        patched += [*patch_label_changes(), *patch_empty_lovasz(), *patch_mean_iou()]
     if patched:
         _LOGGER.debug("patched PaddleSeg %s: %s", paddleseg.__version__, ", ".join(patched))
     return patched

@@ -13,6 +13,7 @@ import yaml
 from paddleseg.cvlibs import Config, SegBuilder, manager
 
 from paddle_pointrend.errors import UsageError, one_line
+from paddle_pointrend.paddleseg.reading import build_dataset
 
 
 def load_config(path: str | os.PathLike, opts: Sequence[str] | None = (), **overrides: Any) -> Config:
@@ -68,10 +69,15 @@ def build(builder: SegBuilder, path: str | os.PathLike, part: str) -> Any:
         UsageError: what the config asks for does not exist or does not fit.
     """
     try:
-        built = getattr(builder, part)
-        if part.endswith("dataset") and len(built) == 0:
+        if not part.endswith("dataset"):
+            return getattr(builder, part)
+        separator = (builder.config.dic.get(part) or {}).get("separator", " ")
+        dataset = build_dataset(lambda: getattr(builder, part), separator)
+        if len(dataset) == 0:
             raise UsageError("its list file names no images")
-        return built
+        if dataset.num_classes < 2:
+            raise UsageError("num_classes is 1, which leaves nothing to tell apart: the background is a class too")
+        return dataset
     except (AssertionError, KeyError, OSError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error.__context__, (NameError, ArithmeticError, ImportError)):
             raise  # PaddleSeg wraps whatever a constructor raises, a fault of the program too

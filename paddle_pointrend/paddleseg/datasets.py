@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 import paddle
+from paddleseg.utils import logger
 
 from paddle_pointrend.errors import UsageError, one_line
 
@@ -45,8 +47,10 @@ def read_sample(dataset: paddle.io.Dataset, index: int) -> dict[str, Any]:
     paths = [path for path in dataset.file_list[index] if isinstance(path, str)]
     try:
         sample = dataset[index]
+    except UsageError:
+        raise
     except Exception as error:
-        # A transform may fail in any way on an unreadable image; a fault of its own keeps its traceback.
+        # A dataset with a reader of its own may fail in any way on a broken file; a fault of its code is shown whole.
         broken = [path for path in paths if cv2.imread(path, cv2.IMREAD_UNCHANGED) is None]
         if broken:
             raise UsageError(f"cannot read {broken[0]}") from error
@@ -64,14 +68,31 @@ def read_sample(dataset: paddle.io.Dataset, index: int) -> dict[str, Any]:
 def check_samples(dataset: paddle.io.Dataset, name: str, count: int = 8) -> None:
     """Reads `count` samples spread over the dataset: wrong labels are found before hours of training.
 
+    Warns of classes that occur in none of them, where the ignored value does: masks of 0 and 255 may mean two classes.
+
     Raises:
         UsageError: as `read_sample`.
     """
-    for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int):
+    indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
+    values = set()
+    for index in indices:
         try:
-            read_sample(dataset, index)
+            values.update(np.unique(read_sample(dataset, index)["label"]).tolist())
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from error
+    missing = sorted(set(range(dataset.num_classes)) - values)
+    if missing and dataset.ignore_index in values:
+        logger.warning(f"{name}: {describe_missing(missing, dataset.ignore_index, f'{len(indices)} labels looked at')}")
+
+
+def describe_missing(missing: Sequence[int], ignore_index: int, labels: str) -> str:
+    """Says in a line that classes occur in none of the labels where ignored pixels do."""
+    shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
+    classes = f"class {shown} occurs" if len(missing) == 1 else f"classes {shown} occur"
+    return (
+        f"{classes} in none of the {labels}, but {ignore_index} does, which is ignored: if it is meant as a class, "
+        "write that class into the labels"
+    )
 
 
 class StopOnError(paddle.io.Dataset):
@@ -84,10 +105,13 @@ class StopOnError(paddle.io.Dataset):
     Args:
         dataset: PaddleSeg's.
         num_workers: the worker processes that the trainer starts. They report errors to this process, which exits.
+        batch_size: samples that are put together, which have to have one size then.
     """
 
-    def __init__(self, dataset: paddle.io.Dataset, num_workers: int = 0):
+    def __init__(self, dataset: paddle.io.Dataset, num_workers: int = 0, batch_size: int = 1):
         self.dataset = dataset
+        self._batch_size = batch_size
+        self._first = None  # (file, sizes) of the first sample
         self._errors = None  # (exit code, message) from a worker process
         if num_workers:
             self._errors = multiprocessing.SimpleQueue()
@@ -95,7 +119,10 @@ class StopOnError(paddle.io.Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         try:
-            return read_sample(self.dataset, index)
+            sample = read_sample(self.dataset, index)
+            if self._batch_size > 1:
+                self._check_size(sample, self.dataset.file_list[index][0])
+            return sample
         except Exception as error:
             code, message = 1, traceback.format_exc().rstrip()
             if isinstance(error, UsageError):
@@ -106,6 +133,17 @@ class StopOnError(paddle.io.Dataset):
             if threading.current_thread() is threading.main_thread():
                 raise
             _exit(code, message)
+
+    def _check_size(self, sample, file):
+        """Paddle's reading thread would end without a word where samples do not make a batch."""
+        sizes = {key: list(np.shape(sample[key])) for key in ("img", "label")}
+        self._first = self._first or (file, sizes)
+        if sizes != self._first[1]:
+            described = "{} is {img} with a label {label}".format
+            raise UsageError(
+                f"after the transforms {described(file, **sizes)}, {described(self._first[0], **self._first[1])}: "
+                "a batch takes one size; crop or resize them, or set batch_size: 1"
+            )
 
     def __len__(self) -> int:
         return len(self.dataset)

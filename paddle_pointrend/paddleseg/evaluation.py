@@ -11,13 +11,14 @@ from paddle import nn
 from paddleseg.core import infer
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.datasets import Dataset
+from paddleseg.utils import logger
 from tqdm import tqdm
 
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.inference import ONE_PASS, InferenceOptions, label_maps, predict_logits, undo_transforms
 from paddle_pointrend.paddleseg.configs import as_config, build, path_of
-from paddle_pointrend.paddleseg.datasets import check_files, read_sample
+from paddle_pointrend.paddleseg.datasets import check_files, describe_missing, read_sample
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 from paddle_pointrend.paddleseg.models import load_model
 from paddle_pointrend.paddleseg.preprocessing import channels_first
@@ -94,19 +95,28 @@ def evaluate_predictions(
     share = paddle.io.Subset(_Readable(dataset), list(range(rank, len(dataset), size)))
     loader = paddle.io.DataLoader(share, batch_size=1, num_workers=num_workers, return_list=True)
     with paddle.no_grad():
-        counted = 0
+        counted, ignores = 0, False
         for data in tqdm(loader, "evaluating", unit="image", disable=not progress or rank > 0):
             if "mistake" in data:
                 read_sample(dataset, int(data["mistake"]))
             logits = _logits(layer, data["img"], data["trans_info"], options)
             _count(metrics, logits, data["label"], dataset.num_classes)
+            ignores = ignores or bool((data["label"] == dataset.ignore_index).any())
             counted += 1
     if counted != len(share):
         raise RuntimeError(f"Paddle's DataLoader ended after {counted} of {len(share)} images")
     if size > 1:
         for metric in metrics.values():
             metric.load_state({key: _sum_over_processes(count) for key, count in metric.state().items()})
+    if rank == 0 and ignores:
+        _warn_of_missing_classes(next(iter(metrics.values())), len(dataset))
     return {name: metric.summary() for name, metric in metrics.items()}
+
+
+def _warn_of_missing_classes(metric, num_labels):
+    missing = np.flatnonzero(metric.state()["confusion"].sum(axis=1) == 0).tolist()
+    if missing:
+        logger.warning(f"val_dataset: {describe_missing(missing, metric.ignore_index, f'{num_labels} labels')}")
 
 
 class _BothPredictions(nn.Layer):

@@ -16,7 +16,7 @@ from paddle_pointrend.errors import UsageError
 from paddle_pointrend.models.weights import describe_mismatch, read_state
 from paddle_pointrend.paddleseg.configs import as_config, build, drop_pretrained, path_of
 
-WEIGHTS = "model.pdparams"  # the name under which PaddleSeg's trainer saves them
+WEIGHTS, EMA_WEIGHTS = "model.pdparams", "ema_model.pdparams"
 
 
 def load_model(
@@ -63,7 +63,10 @@ def load_trained_weights(model: nn.Layer, path: str | os.PathLike, num_classes: 
     """
     if urlparse(os.fspath(path)).scheme in ("http", "https"):
         path = utils.download_pretrained_model(path)
-    file = pathlib.Path(path) / WEIGHTS if pathlib.Path(path).is_dir() else pathlib.Path(path)
+    file = pathlib.Path(path)
+    if file.is_dir():
+        average = file / EMA_WEIGHTS  # PaddleSeg's ema_best_model/ holds nothing else
+        file = average if average.is_file() and not (file / WEIGHTS).is_file() else file / WEIGHTS
     state = read_state(file)
     mismatch = describe_mismatch(model, state, num_classes)
     if mismatch:

@@ -6,16 +6,20 @@ import os
 import pathlib
 from typing import Any
 
+import numpy as np
 import paddle
 from paddleseg import core
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.utils import logger, train_profiler, utils
 
 from paddle_pointrend.errors import UsageError
+from paddle_pointrend.losses import PointSampledCrossEntropyLoss
+from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg import checkpoints, profiler
 from paddle_pointrend.paddleseg.configs import build, path_of
 from paddle_pointrend.paddleseg.datasets import StopOnError, check_files, check_samples
 from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.saving import safe_saving, set_earlier_run_aside
 
 
 def train_model(
@@ -61,19 +65,25 @@ def train_model(
             logger.info(f"{checkpoint} has all of the {config.iters} iterations: nothing to train")
             return checkpoint
         _prepare_profiler(parsed_options, config.iters, checkpoint)
+        if checkpoint is None and rank_and_size()[0] == 0:
+            set_earlier_run_aside(save_dir)
+        saving = safe_saving(
+            save_dir, resumes=checkpoint is not None, use_ema=bool(trainer_options.get("use_ema", False))
+        )
         try:
-            core.train(
-                **parts,
-                save_dir=str(save_dir),
-                iters=config.iters,
-                batch_size=config.batch_size,
-                resume_model=None if checkpoint is None else str(checkpoint),
-                num_workers=num_workers,
-                test_config=config.test_config,
-                profiler_options=profiler_options,
-                to_static_training=to_static_training or config.to_static_training,
-                **trainer_options,
-            )
+            with saving:
+                core.train(
+                    **parts,
+                    save_dir=str(save_dir),
+                    iters=config.iters,
+                    batch_size=config.batch_size,
+                    resume_model=None if checkpoint is None else str(checkpoint),
+                    num_workers=num_workers,
+                    test_config=config.test_config,
+                    profiler_options=profiler_options,
+                    to_static_training=to_static_training or config.to_static_training,
+                    **trainer_options,
+                )
         except (RuntimeError, ValueError) as error:
             if not any(known in str(error) for known in ("length of logits_list", "size_divisor is")):
                 raise
@@ -127,13 +137,31 @@ def _build_parts(config, *, do_eval, seed, num_workers, repeats):
     build(builder, path_of(config), "model")
     builder.model = utils.convert_sync_batchnorm(builder.model, paddle.get_device().split(":")[0])
     model, optimizer, losses = (build(builder, path_of(config), part) for part in ("model", "optimizer", "loss"))
+    _check_losses(losses["types"], model, train_dataset.num_classes)
     utils.set_cv2_num_threads(num_workers)
     if seed is not None:  # from here on each process draws its own crops and points
         utils.set_seed(seed + rank)
     return {
         "model": model,
-        "train_dataset": StopOnError(train_dataset, num_workers),
+        "train_dataset": StopOnError(train_dataset, num_workers, config.batch_size),
         "val_dataset": val_dataset and StopOnError(val_dataset, num_workers),
         "optimizer": optimizer,
         "losses": losses,
     }
+
+
+def _check_losses(types, model, num_classes):
+    """Raises UsageError for losses that would fail at the first iteration."""
+    if isinstance(model, PointRendSeg) and not isinstance(types[-1], PointSampledCrossEntropyLoss):
+        raise UsageError(
+            f"loss.types: the last one is {type(types[-1]).__name__}, expected PointSampledCrossEntropyLoss, which "
+            "takes the points"
+        )
+    inner = [loss for outer in types for loss in getattr(outer, "losses", [outer])]  # MixedLoss has several
+    for loss in inner:
+        weight = getattr(loss, "weight", None)
+        if weight is not None and np.ndim(weight) == 1 and len(weight) != num_classes:
+            raise UsageError(
+                f"loss.types: the weight of {type(loss).__name__} has {len(weight)} numbers, expected one for each of "
+                f"the {num_classes} classes"
+            )

@@ -5,9 +5,12 @@ import shutil
 import cv2
 import numpy as np
 import paddle
+import pytest
 from command_line import error_line, outputs, run
 from paddleseg.cvlibs import Config, SegBuilder
 from PIL import Image
+
+from paddle_pointrend import Predictor
 
 
 def predict(trained, image_path, save_dir, *arguments):
@@ -80,7 +83,7 @@ def test_predict_reads_images_above_pillows_limit(trained, tmp_path, monkeypatch
     assert not [warning for warning in recwarn if "DecompressionBomb" in warning.category.__name__]
 
 
-def test_predict_skips_an_image_above_opencvs_limit_or_of_a_kind_it_does_not_write(trained, tmp_path, monkeypatch):
+def test_predict_skips_an_image_above_opencvs_limit_and_writes_unknown_kinds_as_png(trained, tmp_path, monkeypatch):
     whole = trained.root / "images/val0.png"
     for name in ("good.png", "large.png", "b.unknown"):
         shutil.copy(whole, tmp_path / name)
@@ -94,7 +97,50 @@ def test_predict_skips_an_image_above_opencvs_limit_or_of_a_kind_it_does_not_wri
     monkeypatch.setattr(cv2, "imread", imread)
     (tmp_path / "list.txt").write_text("large.png\nb.unknown\ngood.png\n")
     assert predict(trained, tmp_path / "list.txt", tmp_path / "out") == 1
-    assert outputs(tmp_path / "out") == {"added_prediction/good.png", "pseudo_color_prediction/good.png"}
+    folders = ("added_prediction", "pseudo_color_prediction")
+    assert outputs(tmp_path / "out") == {f"{folder}/{name}.png" for folder in folders for name in ("good", "b")}
+
+
+@pytest.mark.parametrize(
+    ("format", "suffix"), [("GIF", ".png"), ("AVIF", ".png"), ("WEBP", ".webp"), ("TIFF", ".tiff")]
+)
+def test_predict_takes_every_format_in_a_folder(trained, tmp_path, format, suffix):
+    (tmp_path / "images").mkdir()
+    pixels = np.asarray(Image.open(trained.root / "images/val0.png"))
+    Image.fromarray(pixels).save(tmp_path / f"images/street.{format.lower()}", format=format)
+    assert predict(trained, tmp_path / "images", tmp_path / "out") == 0
+    expected = {f"added_prediction/street{suffix}", "pseudo_color_prediction/street.png"}
+    assert outputs(tmp_path / "out") == expected
+
+
+def test_predict_goes_on_where_the_network_fails_on_an_image(trained, tmp_path, capsys, monkeypatch):
+    original, calls = Predictor.predict, []
+
+    def fail_once(self, pixels, **options):
+        calls.append(pixels)
+        if len(calls) == 2:
+            raise RuntimeError("out of\nmemory")
+        return original(self, pixels, **options)
+
+    monkeypatch.setattr(Predictor, "predict", fail_once)
+    images = [trained.root / f"images/val{i}.png" for i in range(3)]
+    (tmp_path / "list.txt").write_text("".join(f"{image}\n" for image in images))
+    assert predict(trained, tmp_path / "list.txt", tmp_path / "out") == 1
+    assert f"skipped {images[1]}: the network fails on it: out of memory" in capsys.readouterr().out
+    assert len(outputs(tmp_path / "out")) == 4
+
+
+def test_predict_takes_names_with_blanks_from_a_list(trained, tmp_path):
+    shutil.copy(trained.root / "images/val0.png", tmp_path / "street 1.png")
+    (tmp_path / "list.txt").write_text("\ufeffstreet 1.png\n\n", encoding="utf-8")
+    assert predict(trained, tmp_path / "list.txt", tmp_path / "out") == 0
+    assert outputs(tmp_path / "out") == {"added_prediction/street 1.png", "pseudo_color_prediction/street 1.png"}
+
+
+def test_predict_takes_a_small_tiff_of_one_band_whole(trained, tmp_path):
+    Image.open(trained.root / "images/val0.png").convert("L").save(tmp_path / "grey.tif")
+    assert predict(trained, tmp_path / "grey.tif", tmp_path / "out") == 0
+    assert outputs(tmp_path / "out") == {"added_prediction/grey.tif", "pseudo_color_prediction/grey.png"}
 
 
 def test_predict_says_which_file_it_cannot_write(trained, tmp_path, capsys):

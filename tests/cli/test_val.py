@@ -4,12 +4,14 @@ import json
 import pathlib
 import re
 
+import numpy as np
 import paddle
 import pytest
 from command_line import error_line, run
 from conftest import TINY_CLASSES, write_config, write_tiny_dataset
 from paddleseg.core import evaluate
 from paddleseg.cvlibs import Config, SegBuilder
+from PIL import Image
 
 
 class Output(paddle.nn.Layer):
@@ -123,7 +125,31 @@ def test_val_names_a_file_that_cannot_be_read(tmp_path, trained, capsys, workers
     arguments = ["--model_path", trained.weights, "--num_workers", workers]
     assert run("val", "--config", config, *arguments) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]  # after the progress bar
-    assert last == f"paddle-pointrend val: error: cannot read {root / 'images/val1.png'}"
+    broken = root / "images/val1.png"
+    assert last == f"paddle-pointrend val: error: cannot read {broken}: not an image that OpenCV or Pillow can read"
+
+
+def test_val_names_a_label_of_another_size(tmp_path, trained, capsys):
+    root = write_tiny_dataset(tmp_path / "data")
+    config = write_config(tmp_path / "config.yml", root, "PointRendSeg")
+    Image.fromarray(np.zeros((32, 64), np.uint8)).save(root / "labels/val1.png")
+    assert run("val", "--config", config, "--model_path", trained.weights) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.endswith(
+        f"{root / 'labels/val1.png'} is 64x32, its image {root / 'images/val1.png'} 64x64; make them of one size"
+    )
+
+
+def test_val_says_that_a_class_occurs_in_no_label(tmp_path, trained, capsys):
+    root = write_tiny_dataset(tmp_path / "data")
+    config = write_config(tmp_path / "config.yml", root, "PointRendSeg")
+    for path in (root / "labels").glob("val*.png"):
+        label = np.asarray(Image.open(path))
+        Image.fromarray(np.where(label == 2, 255, label).astype(np.uint8)).save(path)
+    assert run("val", "--config", config, "--model_path", trained.weights) == 0
+    assert (
+        "val_dataset: class 2 occurs in none of the 3 labels, but 255 does, which is ignored" in capsys.readouterr().out
+    )
 
 
 def test_refuses_a_corrupt_checkpoint(trained, tmp_path, capsys):

@@ -17,7 +17,10 @@ def folder(tmp_path):
 
 
 def test_finds_the_images_of_a_folder(folder):
-    assert find_images(folder) == ([str(folder / name) for name in ("a.JPG", "b.png", "deep/c.bmp")], str(folder))
+    assert find_images(folder) == (
+        [str(folder / name) for name in ("a.JPG", "b.png", "d.tif", "deep/c.bmp")],
+        str(folder),
+    )
 
 
 @pytest.mark.parametrize("name", ["a.JPG", "d.tif"])
@@ -39,7 +42,7 @@ def test_says_what_is_wrong_with_a_path(folder):
         ("none", "there is no such file or folder"),
         ("empty", "there are no images in it"),
         ("empty.txt", "there are no images in it"),
-        ("data.bin", "neither an image .* nor a text file listing images"),
+        ("data.bin", "neither an image .* nor a list of images: .*data.bin, line 1: not UTF-8"),
     ):
         with pytest.raises(ImageError, match=f"{folder / name}: {message}"):
             find_images(folder / name)
@@ -73,3 +76,56 @@ def test_counts_pixels_without_reading_them(folder):
     assert count_pixels(folder / "b.png") == 12
     assert count_pixels(folder / "notes.md") == count_pixels(folder / "none.png") == 0
     assert is_tiff("a.TIFF") and is_tiff("a.tif") and not is_tiff("a.png")
+
+
+def test_names_with_blanks_and_separators_in_a_list(folder):
+    (folder / "street 1.png").write_bytes((folder / "b.png").read_bytes())
+    (folder / "list.txt").write_bytes("\ufeffstreet 1.png\n\nb.png  labels/b.png\n".encode())
+    assert find_images(folder / "list.txt")[0] == [str(folder / "street 1.png"), str(folder / "b.png")]
+    (folder / "list.txt").write_text("street 1.png,labels/b.png\n")
+    assert find_images(folder / "list.txt", ",")[0] == [str(folder / "street 1.png")]
+
+
+@pytest.mark.parametrize(("largest", "shift"), [(65535, 8), (4095, 4)])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_are_scaled_and_twelve_in_them(tmp_path, suffix, largest, shift):
+    pixels = np.linspace(0, largest, 20).astype(np.uint16).reshape(4, 5)
+    assert cv2.imwrite(str(tmp_path / f"deep{suffix}"), pixels)
+    expected = (pixels >> shift).astype(np.uint8)
+    assert np.array_equal(read_image(tmp_path / f"deep{suffix}", channels=1), expected)
+    assert np.array_equal(read_image(tmp_path / f"deep{suffix}"), np.repeat(expected[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "AVIF", "MPO", "JPEG2000"])
+def test_formats_are_told_by_their_content(tmp_path, format):
+    pixels = np.zeros((16, 24, 3), np.uint8)
+    pixels[:, 12:] = (250, 120, 10)
+    frames = [Image.fromarray(pixels), Image.fromarray(pixels[:, ::-1])]
+    options = {"save_all": True, "append_images": frames[1:]} if format in ("GIF", "WEBP", "MPO") else {}
+    frames[0].save(tmp_path / "picture.png", format=format, **options)
+    found = read_image(tmp_path / "picture.png")
+    assert (
+        np.abs(found[:, [0, -1]].astype(int) - pixels[:, [0, -1]]).max() < 12
+    )  # away from the edge: these lose a little
+
+
+@pytest.mark.parametrize("format", ["JPEG", "AVIF"])  # of OpenCV's and of Pillow's
+def test_an_orientation_is_obeyed(tmp_path, format):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.zeros((16, 24, 3), np.uint8)
+    pixels[:8] = 255
+    Image.fromarray(pixels).save(tmp_path / "turned", format=format, exif=exif)
+    found = read_image(tmp_path / "turned")
+    assert found.shape == (24, 16, 3)
+    assert found[:, :6].max() < 50
+    assert found[:, 10:].min() > 200
+
+
+def test_a_picture_that_claims_too_many_pixels_is_refused(tmp_path):
+    Image.new("P", (4, 4)).save(tmp_path / "bomb.gif")
+    data = bytearray((tmp_path / "bomb.gif").read_bytes())
+    data[6:10] = b"\xff\xff\xff\xff"  # the screen's width and height
+    (tmp_path / "bomb.gif").write_bytes(data)
+    with pytest.raises(ImageError, match=r"claims to have 65535x65535 pixels, more than 2\^30"):
+        read_image(tmp_path / "bomb.gif")

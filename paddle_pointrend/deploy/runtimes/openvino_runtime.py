@@ -7,11 +7,12 @@ import os
 
 import numpy as np
 
-from paddle_pointrend.deploy.errors import RuntimeLoadError
+from paddle_pointrend.deploy.errors import ImageSizeError, RuntimeLoadError
 from paddle_pointrend.deploy.runtimes.loading import existing_file, load
 from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
 _PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_SMALL = 64  # pixels: a network of stride 32 has windows that do not fit into maps of smaller images
 
 
 class OpenVINORuntime:
@@ -48,10 +49,28 @@ class OpenVINORuntime:
             # share_outputs is off: the result is a copy, not the memory that the next call writes.
             return lambda images: compiled(np.ascontiguousarray(images), share_outputs=False)[0]
 
+        self._file = file
+        self._checked = set()  # shapes of small images that the network takes
         self._run = load(file, self.name, lambda: SizeWatcher(compile_for))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        if min(images.shape[2:]) < _SMALL and images.shape not in self._checked:
+            self._check_size(images.shape)
         return self._run(images)
+
+    def _check_size(self, shape):
+        """Raises ImageSizeError for images of which a pooling window, say, would be larger than its map.
+
+        A network of dynamic sizes then gives its last output once more, and wrong ones afterwards (OpenVINO 2026.4.1).
+        """
+        try:
+            _core().read_model(str(self._file)).reshape(list(shape))
+        except RuntimeError as error:
+            height, width = shape[2:]
+            raise ImageSizeError(
+                f"OpenVINO cannot run this network on images of {width}x{height}: take larger ones, or onnxruntime"
+            ) from error
+        self._checked.add(shape)
 
 
 def has_bfloat16() -> bool:

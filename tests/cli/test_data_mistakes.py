@@ -1,0 +1,133 @@
+"""Data that people have: labels of every depth, sizes that differ, lists with marks and blanks, masks of 0 and 255."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+from command_line import error_line, losses, run, start
+from PIL import Image
+
+EXIF_ORIENTATION = 0x0112
+
+
+def train(config, save_dir, *arguments):
+    return run("train", "--config", config, "--save_dir", save_dir, "--seed", 1, "--log_iters", 1, *arguments)
+
+
+def rewrite_labels(root, change):
+    """change(label) in the place of every label, saved as the same PNG."""
+    for path in (root / "labels").iterdir():
+        Image.fromarray(change(np.asarray(Image.open(path)))).save(path)
+
+
+def test_labels_of_16_bits_train_and_evaluate_as_of_8(pointrend_config, tiny_dataset, tmp_path, capsys):
+    printed = []
+    for depth in ("uint8", "uint16"):
+        rewrite_labels(tiny_dataset, lambda label, depth=depth: label.astype(depth))
+        assert train(pointrend_config, tmp_path / depth, "--do_eval") == 0
+        printed.append(capsys.readouterr().out)
+    assert "I;16" in Image.open(tiny_dataset / "labels/train0.png").mode
+    assert losses(printed[0]) == losses(printed[1])
+    assert len(losses(printed[0])) == 2
+    scores = [re.findall(r"mIoU: ([0-9.]+)", text) for text in printed]
+    assert scores[0] == scores[1] != []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda label: np.stack([label] * 3, axis=2), r"labels/\w+.png holds colours \(RGB\), expected one channel"),
+        (lambda label: label.repeat(2, axis=0), r"labels/\w+.png is 64x128, its image .*images/\w+.png 64x64"),
+        (lambda label: label.astype("uint16") + 1000, r"has labels \[1000, 1001, 1002, 1003, 1255\], expected 0 to 3"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused_before_the_training(
+    pointrend_config, tiny_dataset, tmp_path, capsys, change, message
+):
+    rewrite_labels(tiny_dataset, change)
+    assert train(pointrend_config, tmp_path / "out") == 2
+    captured = capsys.readouterr()
+    assert "[TRAIN]" not in captured.out
+    assert re.search(message, captured.err), captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_floating_point_labels_are_refused(pointrend_config, tiny_dataset, tmp_path, capsys):
+    label = np.asarray(Image.open(tiny_dataset / "labels/train0.png")).astype("float32")
+    Image.fromarray(label).save(tiny_dataset / "labels/train0.tif")
+    (tiny_dataset / "train.txt").write_text("images/train0.png labels/train0.tif\n" * 2)
+    assert train(pointrend_config, tmp_path / "out") == 2
+    assert "train0.tif holds fractions (32-bit floats), expected class ids" in error_line(capsys)
+
+
+def test_a_photograph_that_is_turned_but_not_its_label(pointrend_config, tiny_dataset, tmp_path, capsys):
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = 6
+    picture = np.random.randint(0, 255, (48, 64, 3), "uint8")
+    Image.fromarray(picture).save(tiny_dataset / "images/turned.jpg", exif=exif)
+    Image.fromarray(np.zeros((48, 64), "uint8")).save(tiny_dataset / "labels/turned.png")
+    (tiny_dataset / "train.txt").write_text("images/turned.jpg labels/turned.png\n" * 2)
+    assert train(pointrend_config, tmp_path / "out") == 2
+    line = error_line(capsys)
+    assert "turned.png is 64x48, its image" in line
+    assert "turned.jpg 48x64; the photograph has an EXIF orientation, which is obeyed: turn the label too" in line
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_that_make_no_batch_end_the_run(pointrend_config, tiny_dataset, tmp_path, workers):
+    lines = (tiny_dataset / "train.txt").read_text().splitlines() * 8  # more than the first checks look at
+    cv2.imwrite(str(tiny_dataset / "images/wide.png"), np.zeros((64, 80, 3), "uint8"))
+    cv2.imwrite(str(tiny_dataset / "labels/wide.png"), np.zeros((64, 80), "uint8"))
+    lines[1] = "images/wide.png labels/wide.png"
+    (tiny_dataset / "train.txt").write_text("\n".join(lines))
+    arguments = ["--config", pointrend_config, "--iters", 40, "--save_dir", tmp_path / "out", "--num_workers", workers]
+    done = start(["-m", "paddle_pointrend", "train", *arguments], OMP_NUM_THREADS="1")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    message = [line for line in done.stderr.splitlines() if line.startswith("paddle-pointrend train: error")]
+    assert len(message) == 1
+    assert "wide.png is [3, 64, 80] with a label [64, 80]" in message[0]
+    assert "a batch takes one size; crop or resize them, or set batch_size: 1" in message[0]
+
+
+def test_masks_of_0_and_255_with_two_classes_are_pointed_out(pointrend_config, tiny_dataset, tmp_path, capsys):
+    pointrend_config.write_text(pointrend_config.read_text().replace("num_classes: 4", "num_classes: 2"))
+    rewrite_labels(tiny_dataset, lambda label: ((label == 1) * 255).astype("uint8"))
+    assert train(pointrend_config, tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "train_dataset: class 1 occurs in none of the 4 labels looked at, but 255 does, which is ignored" in printed
+
+
+@pytest.mark.parametrize("command", ["train", "val"])
+def test_one_class_is_refused(pointrend_config, tmp_path, capsys, command):
+    pointrend_config.write_text(pointrend_config.read_text().replace("num_classes: 4", "num_classes: 1"))
+    if command == "train":
+        assert train(pointrend_config, tmp_path / "out") == 2
+    else:
+        (tmp_path / "weights").mkdir()
+        assert run("val", "--config", pointrend_config, "--model_path", tmp_path / "weights") == 2
+        return
+    assert "train_dataset: num_classes is 1, which leaves nothing to tell apart" in error_line(capsys)
+
+
+def test_a_list_with_a_mark_tabs_and_blank_lines(pointrend_config, tiny_dataset, tmp_path, capsys):
+    assert train(pointrend_config, tmp_path / "plain") == 0
+    expected = losses(capsys.readouterr().out)
+    lines = [line.replace(" ", "\t") for line in (tiny_dataset / "train.txt").read_text().splitlines()]
+    (tiny_dataset / "train.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n\r\n".join(lines).encode() + b"\r\n\r\n")
+    assert train(pointrend_config, tmp_path / "marked") == 0
+    assert losses(capsys.readouterr().out) == expected
+    (tiny_dataset / "train.txt").write_text("images/train0.png labels/train0.png\nimages/train1.png\n")
+    assert train(pointrend_config, tmp_path / "out") == 2
+    assert "train.txt, line 2: 1 column, expected two, an image and its label" in error_line(capsys)
+
+
+def test_names_with_blanks_in_a_list_with_a_separator(pointrend_config, tiny_dataset, tmp_path, capsys):
+    for folder in ("images", "labels"):
+        (tiny_dataset / folder / "train0.png").rename(tiny_dataset / folder / "street 1.png")
+    (tiny_dataset / "train.txt").write_text("images/street 1.png,labels/street 1.png\n" * 2)
+    text = pointrend_config.read_text().replace("  mode: train", "  mode: train\n  separator: ','")
+    pointrend_config.write_text(text)
+    assert train(pointrend_config, tmp_path / "out") == 0
+    assert len(losses(capsys.readouterr().out)) == 2
