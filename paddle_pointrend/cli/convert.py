@@ -64,7 +64,9 @@ def _find_backbone(model, config):
 
 
 def _say_what_next(args, backbone_key, state, dropped):
-    logger.info(f"Wrote {len(state)} tensors to {args.output}; left out, of no use here: {len(dropped)}")
+    names = ", ".join(dropped[:4]) + (", ..." if len(dropped) > 4 else "")
+    left = f"{len(dropped)} ({names})" if dropped else "none"
+    logger.info(f"Wrote {len(state)} tensors to {args.output}; left out, of no use here: {left}")
     common = ["--config", args.config]
     opts = ["--opts", *(args.opts or [])]
     if backbone_key:

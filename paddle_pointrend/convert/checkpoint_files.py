@@ -19,6 +19,7 @@ _TORCH_HEADS = b"PK\x03\x04", pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  
 _INSTALL_TORCH = 'pip install -e ".[torch]"'
 _LAYOUTS = ("state_dict", "model", "blobs")  # mmsegmentation; detectron2 and others; Caffe2
 
+_META_GLOBALS = ("datetime.datetime", "datetime.timedelta", "datetime.timezone", "argparse.Namespace")
 _NUMPY_GLOBALS = ["numpy.ndarray", "numpy.dtype"]
 for _core in ("numpy.core", "numpy._core"):  # as NumPy 1 and 2 name it
     _NUMPY_GLOBALS += [f"{_core}.multiarray._reconstruct", f"{_core}.multiarray.scalar", f"{_core}.numeric._frombuffer"]
@@ -102,8 +103,9 @@ def _read_torch(path):
         hole = f"torch {torch.__version__} can be made to execute what a file holds (CVE-2025-32434, CVE-2026-24747)"
         raise UntrustedFileError(f"{hole}; needs torch 2.10 or newer: {_INSTALL_TORCH}")
     # What mmengine's message hub is made of; the methods in a HistoryBuffer's state are pickled as getattr(...).
-    hub = ["mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr", *_NUMPY_GLOBALS]
-    with warnings.catch_warnings(), torch.serialization.safe_globals([(_StandIn, name) for name in hub]):
+    # And what training scripts put into meta.
+    others = ["mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr", *_NUMPY_GLOBALS, *_META_GLOBALS]
+    with warnings.catch_warnings(), torch.serialization.safe_globals([(_StandIn, name) for name in others]):
         warnings.simplefilter("ignore")  # what torch warns about, it then refuses
         content = torch.load(path, map_location="cpu", weights_only=True)
 
@@ -197,7 +199,10 @@ def _array(value):
 
 
 def _refusal(name):
-    return f"refused: it asks for {_clean(name)}, and tensors do not need that; nothing of it was executed"
+    return (
+        f"refused: it asks for {_clean(name)}, and tensors do not need that; nothing of it was executed; save the "
+        "tensors alone where they were trained, torch.save(model.state_dict(), FILE)"
+    )
 
 
 def _explain(error):

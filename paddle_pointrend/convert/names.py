@@ -63,7 +63,11 @@ def _head_layer(first_level):
     return rename
 
 
+# What training leaves in checkpoints of mmcv and mmengine: averaged weights, an auxiliary head's, mean and std.
+_OF_TRAINING = ((r"ema_.*", None), (r"auxiliary_head\..*", None), (r"data_preprocessor\..*", None))
+
 _MMSEG = (
+    *_OF_TRAINING,
     _inside(r"backbone\.", _RESNET, "segmentor.backbone."),
     (r"neck\.lateral_convs\.(\d)\.conv\.(.*)", r"segmentor.fpn.laterals.\1.\2"),
     (r"neck\.fpn_convs\.(\d)\.conv\.(.*)", r"segmentor.fpn.outputs.\1.\2"),

@@ -1,5 +1,7 @@
 """Conversion of whole files through the command; that the converted network is the reference's is test_parity's."""
 
+import argparse
+import datetime
 import pathlib
 import pickle
 
@@ -11,7 +13,7 @@ from paddleseg.cvlibs import Config, SegBuilder
 from safetensors.numpy import save_file
 
 from paddle_pointrend import cli
-from paddle_pointrend.convert import BACKBONE_SOURCES, SOURCES, ConversionError, convert_state, rename_key
+from paddle_pointrend.convert import BACKBONE_SOURCES, SOURCES, ConversionError, convert_state, left_out, rename_key
 from paddle_pointrend.models.resnet import ResNet
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs/cityscapes"
@@ -70,6 +72,26 @@ class TestWholeNetworks:
         assert set(converted) == set(mmseg_model.state_dict())
         printed = capsys.readouterr().out
         assert f"--model_path '{out}'" in printed and f"model.pretrained={out}" in printed
+
+    @pytest.mark.torch
+    def test_what_training_leaves_in_a_checkpoint_is_left_out_and_named(
+        self, tmp_path, mmseg_tensors, mmseg_model, capsys
+    ):
+        torch = pytest.importorskip("torch")
+        more = {f"ema_{name.replace('.', '_')}": array for name, array in list(mmseg_tensors.items())[:3]}
+        more |= {
+            "auxiliary_head.conv_seg.weight": np.ones(3, "float32"),
+            "data_preprocessor.mean": np.ones(3, "float32"),
+        }
+        state = {name: torch.tensor(array) for name, array in (mmseg_tensors | more).items()}
+        meta = {"time": datetime.datetime.now(datetime.timezone.utc), "args": argparse.Namespace(lr=0.1)}
+        torch.save({"meta": meta, "state_dict": state}, tmp_path / "epoch_1.pth")
+        assert convert(tmp_path / "epoch_1.pth", tmp_path / "out.pdparams", "--from", "mmseg", "--config", MMSEG) == 0
+        assert_renamed(paddle.load(str(tmp_path / "out.pdparams")), mmseg_tensors, "mmseg")
+        counters = sum(name.endswith("num_batches_tracked") for name in mmseg_tensors)
+        printed = capsys.readouterr().out
+        assert f"left out, of no use here: {counters + 5} (" in printed
+        assert [name for name in left_out(mmseg_tensors | more, "mmseg") if name not in mmseg_tensors] == list(more)
 
     def test_safetensors(self, tmp_path, mmseg_tensors):
         save_file(mmseg_tensors, tmp_path / "model.safetensors")
