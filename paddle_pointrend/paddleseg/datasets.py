@@ -18,7 +18,10 @@ import paddle
 from paddleseg.datasets import Dataset
 from paddleseg.utils import logger
 
+from paddle_pointrend.data.labels import read_label
 from paddle_pointrend.errors import UsageError, one_line
+
+_PADDING = 255  # what PaddleSeg's transforms fill labels up with
 
 
 def check_files(dataset: Dataset, name: str) -> None:
@@ -59,6 +62,11 @@ def read_sample(dataset: Dataset, index: int) -> dict[str, Any]:
     label = np.asarray(sample["label"])
     wrong = label[(label != dataset.ignore_index) & ((label < 0) | (label >= dataset.num_classes))]
     if wrong.size:
+        if (wrong == _PADDING).all() and not (read_label(paths[-1]) == _PADDING).any():
+            raise UsageError(
+                f"{paths[-1]}: the transforms fill its label up with {_PADDING}, but ignore_index is "
+                f"{dataset.ignore_index}; set label_padding_value: {dataset.ignore_index} in the transform"
+            )
         raise UsageError(
             f"{paths[-1]} has labels {np.unique(wrong).tolist()[:8]}, expected 0 to {dataset.num_classes - 1}"
             f" or ignore_index {dataset.ignore_index}; check num_classes and the label files"

@@ -99,6 +99,18 @@ def test_masks_of_0_and_255_with_two_classes_are_pointed_out(pointrend_config, t
     assert "train_dataset: class 1 occurs in none of the 4 labels looked at, but 255 does, which is ignored" in printed
 
 
+def test_padding_that_is_not_ignored_is_named(pointrend_config, tiny_dataset, tmp_path, capsys):
+    rewrite_labels(tiny_dataset, lambda label: np.where(label == 255, 0, label).astype("uint8"))
+    crop = "  ignore_index: 9\n  transforms:\n    - {type: RandomPaddingCrop, crop_size: [80, 80]%s}\n"
+    text = pointrend_config.read_text()
+    pointrend_config.write_text(text.replace("  transforms:\n", crop % "", 1))
+    assert train(pointrend_config, tmp_path / "out") == 2
+    line = error_line(capsys)
+    assert "the transforms fill its label up with 255, but ignore_index is 9; set label_padding_value: 9" in line
+    pointrend_config.write_text(text.replace("  transforms:\n", crop % ", label_padding_value: 9", 1))
+    assert train(pointrend_config, tmp_path / "out") == 0
+
+
 @pytest.mark.parametrize("command", ["train", "val"])
 def test_one_class_is_refused(pointrend_config, tmp_path, capsys, command):
     pointrend_config.write_text(pointrend_config.read_text().replace("num_classes: 4", "num_classes: 1"))
