@@ -1,5 +1,7 @@
 """The loss on points. It knows tensors, no model."""
 
+from collections.abc import Sequence
+
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -32,7 +34,9 @@ class PointSampledCrossEntropyLoss(nn.Layer):
         TypeError: labels that are not integers.
     """
 
-    def __init__(self, weight=None, ignore_index=255, avg_non_ignore=True):
+    def __init__(
+        self, weight: Sequence[float] | None = None, ignore_index: int = 255, avg_non_ignore: bool = True
+    ) -> None:
         super().__init__()
         if weight is not None and not avg_non_ignore:
             raise ValueError("weight with avg_non_ignore: false is not supported; leave one of them out")
@@ -42,7 +46,8 @@ class PointSampledCrossEntropyLoss(nn.Layer):
         if self.weight is not None and (self.weight.ndim != 1 or bool((self.weight < 0).any())):
             raise ValueError(f"weight must be a list of numbers >= 0, one for each class, got {weight}")
 
-    def forward(self, logits, label):
+    def forward(self, logits: Sequence[paddle.Tensor], label: paddle.Tensor) -> paddle.Tensor:
+        """Computes the loss; see Shape."""
         point_logits, point_coords = _unpack(logits)
         num_classes = point_logits.shape[1]
         if self.weight is not None and len(self.weight) != num_classes:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except SystemExit as stop:  # --help and --version
-        return stop.code or (0 if argv else 2)
+        return stop.code if isinstance(stop.code, int) and stop.code else (0 if argv else 2)
 
 
 def _parser(name):

@@ -101,7 +101,7 @@ def make_save_dir(save_dir: str | os.PathLike) -> None:
     """Makes the folder of --save_dir. UsageError if it cannot be made or nothing can be written into it."""
     try:
         pathlib.Path(save_dir).mkdir(parents=True, exist_ok=True)  # PaddleSeg would delete a file of that name
-        tempfile.TemporaryFile(dir=save_dir).close()
+        tempfile.TemporaryFile(dir=os.fspath(save_dir)).close()
     except OSError as error:
         raise UsageError(
             f"--save_dir {save_dir}: cannot make this folder or write into it: {error.strerror}"

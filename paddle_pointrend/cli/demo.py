@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     last = train_model(config, save_dir / "training", seed=args.seed, use_vdl=True, keep_checkpoint_max=1, **options)
     say_how_to_evaluate(CONFIG, last, opts)
     model = load_model(config, last)
+    assert isinstance(model, PointRendSeg), CONFIG
     dataset = build(SegBuilder(config), CONFIG, "val_dataset")
     summaries = evaluate_predictions(model, dataset)
     print(comparison_table(summaries, scenes.CLASSES))
@@ -118,12 +119,14 @@ def write_results(
 
 def boundary_gain(sample: Sample) -> float:
     """Computes the boundary IoU of the refined prediction of one image minus that of the coarse one."""
-    values = []
-    for prediction in (sample.coarse, sample.refined):
-        metrics = SegmentationMetrics(len(scenes.CLASSES))
-        metrics.update(prediction, sample.truth)
-        values.append(metrics.summary()["boundary_iou"])
-    return values[1] - values[0]
+    coarse, refined = (_boundary_iou(prediction, sample.truth) for prediction in (sample.coarse, sample.refined))
+    return refined - coarse
+
+
+def _boundary_iou(prediction, truth):
+    metrics = SegmentationMetrics(len(scenes.CLASSES))
+    metrics.update(prediction, truth)
+    return metrics.summary()["boundary_iou"]
 
 
 @paddle.no_grad()

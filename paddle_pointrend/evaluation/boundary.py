@@ -62,7 +62,7 @@ def unchecked_boundary_areas(
     label[ignored] = num_classes
     pred[ignored] = num_classes
 
-    distance = boundary_width(*label.shape, dilation_ratio)
+    distance = boundary_width(label.shape[0], label.shape[1], dilation_ratio)
     in_label = _near_other_class(label, distance, num_classes)
     in_pred = _near_other_class(pred, distance, num_classes)
     bins = num_classes + 1

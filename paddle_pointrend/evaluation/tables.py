@@ -45,7 +45,8 @@ def comparison_table(summaries: Mapping[str, dict], class_names: Sequence[str] |
     for title, values in summary_rows(summaries, class_names):
         row = [title] + ["-" if value is None else f"{100 * value:.2f}" for value in values]
         if len(values) == 2:
-            row.append("-" if None in values else f"{100 * (values[1] - values[0]):+.2f}")
+            first, second = values
+            row.append("-" if first is None or second is None else f"{100 * (second - first):+.2f}")
         cells.append(row)
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     lines = [

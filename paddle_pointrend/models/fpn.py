@@ -4,13 +4,13 @@ Feature lists run fine -> coarse (P2, P3, ...) throughout.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-_INITS = {
+_INITS: dict[str, Callable[[], nn.initializer.Initializer]] = {
     "xavier": nn.initializer.XavierUniform,
     "c2_xavier": functools.partial(nn.initializer.KaimingUniform, negative_slope=1.0, nonlinearity="leaky_relu"),
 }

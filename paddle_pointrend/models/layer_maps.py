@@ -52,7 +52,7 @@ def measure_layers(model: nn.Layer) -> LayerMaps:
         paddle.set_rng_state(random_state)
     output = outputs[0] if isinstance(outputs, (list, tuple)) and outputs else outputs
     name = type(model).__name__
-    if not isinstance(output, paddle.Tensor) or output.ndim != 4 or map_stride(output) is None:
+    if not isinstance(output, paddle.Tensor) or output.ndim != 4 or not map_stride(output):
         raise ValueError(
             f"{name} returns {describe(outputs)} for images of {[1, in_channels, *IMAGE_SIZE]}, expected logits "
             "[N, K, H, W], or a list whose first is that; PointRendSeg sharpens segmentation models only"
@@ -110,14 +110,15 @@ def _noise(shape):
 def split_path(path: str) -> tuple[str, int | None]:
     """Splits "backbone[0]" into the sublayer's name and the index of one of its outputs, None where there is none."""
     match = re.fullmatch(r"(.*?)(?:\[(\d+)\])?", path)
+    assert match is not None, path  # the pattern takes any text
     return match[1], None if match[2] is None else int(match[2])
 
 
-def map_stride(tensor: paddle.Tensor) -> int | None:
-    """Returns a map's stride; None if the image's height and width were not divided by the same whole number."""
+def map_stride(tensor: paddle.Tensor) -> int:
+    """Returns a map's stride; 0 if the image's height and width were not divided by the same whole number."""
     height, width = tensor.shape[2:]
     if not height or not width or IMAGE_SIZE[0] % height or IMAGE_SIZE[0] * width != IMAGE_SIZE[1] * height:
-        return None
+        return 0
     return IMAGE_SIZE[0] // height
 
 

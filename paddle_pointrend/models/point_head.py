@@ -38,7 +38,7 @@ class PointHead(nn.Layer):
         coarse_in_every_layer: bool = True,
         predictor_init_std: float = 0.01,
         start_from_coarse: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         sizes = {"in_channels": in_channels, "num_classes": num_classes}
         sizes |= {"hidden_channels": hidden_channels, "num_layers": num_layers}

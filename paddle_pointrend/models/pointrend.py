@@ -70,7 +70,7 @@ class PointRendSeg(nn.Layer):
         size_divisor: int = 1,
         pretrained: str | None = None,
         in_channels: int | None = None,
-    ):
+    ) -> None:
         super().__init__()
         source = feature_source(segmentor, taps)
         check_source(source, num_classes, in_channels)
@@ -102,7 +102,8 @@ class PointRendSeg(nn.Layer):
         if pretrained is not None:
             load_pretrained(self, pretrained)
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> "PointRendSeg":
+        """Switches to training; a frozen segmentor stays in evaluation."""
         super().train(mode)
         if self.freeze_segmentor:
             self.segmentor.eval()
@@ -249,7 +250,7 @@ class PointRendSeg(nn.Layer):
         """Predicts images [N, 3, H, W] and keeps what each subdivision step did, to look at or to compare."""
         images = pad_to_multiple(x, self.size_divisor)
         outputs, coarse_logits, fine_features = self.segment(images)
-        steps = [] if keep_steps else None
+        steps: list[SubdivisionStep] | None = [] if keep_steps else None
         subdivision = self.subdivision(coarse_logits, fine_features)
         refined = resize(subdivision.run(coarse_logits, self.num_subdivision_points, steps), images.shape[2:])
         coarse = resize(outputs[0], images.shape[2:])  # some models return a little more than the image

@@ -64,7 +64,7 @@ class ResNet(resnet.ResNet):
         if pretrained is not None:
             load_pretrained(self, pretrained)
 
-    def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:
+    def forward(self, x: paddle.Tensor) -> list[paddle.Tensor]:  # type: ignore[override]  # a backbone's maps
         """Returns the maps of the four stages, fine -> coarse."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         maps = []

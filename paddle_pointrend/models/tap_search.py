@@ -38,7 +38,7 @@ def find_fine(layers: LayerMaps, coarse: str | None, coarse_stride: int) -> str:
     """
     strides = {}
     for path, tensor in layers.maps.items():
-        if tensor is layers.maps.get(coarse):
+        if coarse is not None and tensor is layers.maps[coarse]:
             break
         strides[path] = map_stride(tensor)
     if not strides:
@@ -50,7 +50,7 @@ def find_fine(layers: LayerMaps, coarse: str | None, coarse_stride: int) -> str:
     for path, stride in strides.items():
         if stride == wanted and split_path(path)[0].split(".")[-1] == "backbone":
             return path
-    run = []
+    run: list[str] = []
     for path, stride in strides.items():
         if stride > wanted and run:
             break

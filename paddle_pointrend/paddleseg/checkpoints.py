@@ -73,8 +73,8 @@ def newest_checkpoint(model: nn.Layer, save_dir: str | os.PathLike) -> pathlib.P
     Raises:
         UsageError: a whole checkpoint is of another model. Starting anew would write over that model's training.
     """
-    folders = [folder for folder in pathlib.Path(save_dir).glob("iter_*") if iteration_of(folder) is not None]
-    for folder in sorted(folders, key=iteration_of, reverse=True):
+    numbered = ((iteration_of(folder), folder) for folder in pathlib.Path(save_dir).glob("iter_*"))
+    for _, folder in sorted(((n, folder) for n, folder in numbered if n is not None), reverse=True):
         try:
             check_resumable(model, folder)
             return folder

@@ -12,6 +12,7 @@ import importlib
 import inspect
 import logging
 import re
+from typing import Any
 
 import paddle
 import paddleseg
@@ -65,7 +66,7 @@ def patch_trainer() -> list[str]:
     The trainer gets losses of shape [1], from its own `loss_computation` as from a model's.
     """
     # As an attribute, paddleseg.core.train is the function; import_module finds the module of that name.
-    module = importlib.import_module("paddleseg.core.train")
+    module: Any = importlib.import_module("paddleseg.core.train")
     if not _indexes_losses(module.train):
         return []
     module.loss_computation = _with_one_dimension(module.loss_computation)
@@ -115,7 +116,8 @@ def calculate_area(
     if pred.shape != label.shape:
         raise ValueError(f"pred {pred.shape} and label {label.shape} differ in shape, expected the same")
     areas = class_areas(pred.astype("int64").numpy(), label.astype("int64").numpy(), num_classes, ignore_index)
-    return tuple(paddle.to_tensor(area, dtype="int64") for area in areas)
+    intersection, pred_area, label_area = (paddle.to_tensor(area, dtype="int64") for area in areas)
+    return intersection, pred_area, label_area
 
 
 @contextlib.contextmanager

@@ -10,17 +10,18 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
 import paddle
+from paddleseg.datasets import Dataset
 from paddleseg.utils import logger
 
 from paddle_pointrend.errors import UsageError, one_line
 
 
-def check_files(dataset: paddle.io.Dataset, name: str) -> None:
+def check_files(dataset: Dataset, name: str) -> None:
     """Checks that every file that a dataset lists exists.
 
     Args:
@@ -38,7 +39,7 @@ def check_files(dataset: paddle.io.Dataset, name: str) -> None:
         )
 
 
-def read_sample(dataset: paddle.io.Dataset, index: int) -> dict[str, Any]:
+def read_sample(dataset: Dataset, index: int) -> dict[str, Any]:
     """Reads dataset[index] and checks its labels.
 
     Raises:
@@ -65,7 +66,7 @@ def read_sample(dataset: paddle.io.Dataset, index: int) -> dict[str, Any]:
     return sample
 
 
-def check_samples(dataset: paddle.io.Dataset, name: str, count: int = 8) -> None:
+def check_samples(dataset: Dataset, name: str, count: int = 8) -> None:
     """Reads `count` samples spread over the dataset: wrong labels are found before hours of training.
 
     Warns of classes that occur in none of them, where the ignored value does: masks of 0 and 255 may mean two classes.
@@ -108,11 +109,11 @@ class StopOnError(paddle.io.Dataset):
         batch_size: samples that are put together, which have to have one size then.
     """
 
-    def __init__(self, dataset: paddle.io.Dataset, num_workers: int = 0, batch_size: int = 1):
+    def __init__(self, dataset: Dataset, num_workers: int = 0, batch_size: int = 1):
         self.dataset = dataset
         self._batch_size = batch_size
         self._first = None  # (file, sizes) of the first sample
-        self._errors = None  # (exit code, message) from a worker process
+        self._errors: multiprocessing.SimpleQueue | None = None  # (exit code, message) from a worker process
         if num_workers:
             self._errors = multiprocessing.SimpleQueue()
             threading.Thread(target=_exit_on_error, args=[self._errors], daemon=True).start()
@@ -127,7 +128,7 @@ class StopOnError(paddle.io.Dataset):
             code, message = 1, traceback.format_exc().rstrip()
             if isinstance(error, UsageError):
                 code, message = 2, f"paddle-pointrend train: error: {one_line(error)}"
-            if paddle.io.get_worker_info() is not None:
+            if self._errors is not None and paddle.io.get_worker_info() is not None:
                 self._errors.put((code, message))
                 _wait_until_parent_exits()
             if threading.current_thread() is threading.main_thread():
@@ -159,7 +160,7 @@ def _exit_on_error(errors):
     _exit(*errors.get())
 
 
-def _exit(code, message):
+def _exit(code: int, message: str) -> NoReturn:
     """Ends the process from a thread: the main one waits inside Paddle, where no exception reaches it."""
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
@@ -168,9 +169,9 @@ def _exit(code, message):
     os._exit(code)
 
 
-def _wait_until_parent_exits():
+def _wait_until_parent_exits() -> NoReturn:
     """Waits in a worker process: if that went on or exited first, Paddle would end its parent in a traceback."""
-    parent = multiprocessing.parent_process().pid
+    parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(0.1)
     os._exit(1)

@@ -41,7 +41,7 @@ def _width(tensor):
 # failing lines. CrossEntropyLoss is patched one level down, where the losses derived from it pass too. With
 # class weights its label * mask has to stay integer, for one_hot; label * log(probability) in
 # RelaxBoundaryLoss has to become float.
-MIXED_TYPE_LOSSES = (
+MIXED_TYPE_LOSSES: tuple[tuple[str, str, Callable, tuple[dict, ...]], ...] = (
     ("CrossEntropyLoss", "_post_process_loss", cast_to_left, ({}, {"weight": [1.0, 1.0]})),
     ("PointCrossEntropyLoss", "forward", cast_to_left, ({},)),
     ("OhemCrossEntropyLoss", "forward", cast_to_wider, ({"min_kept": 1},)),

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import paddle
 from paddleseg.datasets import Dataset
 from paddleseg.transforms import Compose
 from PIL import Image
@@ -56,7 +55,7 @@ class CheckedCompose:
         return getattr(self.compose, name)
 
 
-def build_dataset(build: Callable[[], paddle.io.Dataset], separator: str = " ") -> paddle.io.Dataset:
+def build_dataset(build: Callable[[], Dataset], separator: str = " ") -> Dataset:
     """Builds a dataset of PaddleSeg that reads its list, images and labels through our readers.
 
     Args:
@@ -66,7 +65,8 @@ def build_dataset(build: Callable[[], paddle.io.Dataset], separator: str = " ") 
     Raises:
         UsageError: a list that cannot be read; a line without two columns.
     """
-    module, pairs = importlib.import_module(Dataset.__module__), []
+    module: Any = importlib.import_module(Dataset.__module__)
+    pairs: list[list[str]] = []
 
     def open_list(path, *args):
         pairs[:] = read_pairs(path, separator)

@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import paddle
 from paddleseg.utils import logger
@@ -34,10 +35,11 @@ def safe_saving(save_dir: str | os.PathLike, *, resumes: bool, use_ema: bool = F
         use_ema: whether the trainer keeps a moving average of the weights, which it evaluates too.
     """
     # As an attribute, paddleseg.core.train is the function; import_module finds the module of that name.
-    trainer = importlib.import_module("paddleseg.core.train")
+    trainer: Any = importlib.import_module("paddleseg.core.train")
     save, evaluate = paddle.save, trainer.evaluate
     best_before = _read_scores(save_dir) if resumes else {}
-    scores = collections.deque(maxlen=1 + use_ema)  # mIoU of this checkpoint, of the model and of the moving average
+    # mIoU of this checkpoint, of the model and of the moving average.
+    scores: collections.deque[float] = collections.deque(maxlen=1 + use_ema)
 
     def evaluate_and_note(*args, **kwargs):
         result = evaluate(*args, **kwargs)

@@ -15,6 +15,8 @@ from paddle_pointrend.points import generic
 from paddle_pointrend.points.generic import Execution
 from paddle_pointrend.points.sampling import bilinear_neighbours
 
+# The array's memory as a tensor. Paddle's stub asks for the arrays of a newer NumPy.
+_to_paddle: Callable[[np.ndarray], paddle.Tensor] = paddle.utils.dlpack.from_dlpack  # type: ignore[assignment]
 _BLOCK = 2**15  # pixels: a few rows of them fit into the second-level cache
 
 
@@ -25,7 +27,7 @@ def upsample(logits: paddle.Tensor) -> paddle.Tensor:
     for image, target in zip(np.from_dlpack(logits), doubled):
         for channel, plane in zip(image, target):
             cv2.resize(channel, (2 * width, 2 * height), dst=plane, interpolation=cv2.INTER_LINEAR)
-    return paddle.utils.dlpack.from_dlpack(doubled)
+    return _to_paddle(doubled)
 
 
 def uncertainty(logits: paddle.Tensor) -> paddle.Tensor:
@@ -49,7 +51,7 @@ def uncertainty(logits: paddle.Tensor) -> paddle.Tensor:
                 np.maximum(second, loser, out=second)
                 np.maximum(best, channel, out=best)
             np.subtract(second, best, out=target[start : start + _BLOCK])
-    return paddle.utils.dlpack.from_dlpack(differences).reshape([flat.shape[0], 1, *logits.shape[2:]])
+    return _to_paddle(differences).reshape([flat.shape[0], 1, *logits.shape[2:]])
 
 
 def sampler(features: paddle.Tensor) -> Callable[[paddle.Tensor], paddle.Tensor]:
@@ -73,14 +75,14 @@ def weighted_sum_of_pixels(maps: paddle.Tensor, indices: paddle.Tensor, weights:
     Returns:
         [N, C, P].
     """
-    flat, indices, weights = (np.from_dlpack(x) for x in (maps.flatten(2), indices, weights))
-    sums = np.empty([*flat.shape[:2], indices.shape[2]], np.float32)
-    pixels = np.empty(indices.shape[1:], np.float32)
-    for image, index, weight, targets in zip(flat, indices, weights, sums):
+    flat, places, shares = (np.from_dlpack(x) for x in (maps.flatten(2), indices, weights))
+    sums = np.empty([*flat.shape[:2], places.shape[2]], np.float32)
+    pixels = np.empty(places.shape[1:], np.float32)
+    for image, index, weight, targets in zip(flat, places, shares, sums):
         for channel, target in zip(image, targets):
             np.take(channel, index, out=pixels, mode="clip")  # the default mode would copy `out`
             np.einsum("ip,ip->p", pixels, weight, out=target)
-    return paddle.utils.dlpack.from_dlpack(sums)
+    return _to_paddle(sums)
 
 
 def gathering_sampler(features: paddle.Tensor) -> Callable[[paddle.Tensor], paddle.Tensor]:

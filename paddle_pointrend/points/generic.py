@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import paddle
 import paddle.nn.functional as F
+from paddle import nn
 
 from paddle_pointrend.points.sampling import point_sample
 
@@ -58,7 +59,7 @@ def write_points(logits: paddle.Tensor, indices: paddle.Tensor, point_logits: pa
     return flat.reshape(logits.shape)
 
 
-def point_mlp(head, fine_features: paddle.Tensor, coarse_logits: paddle.Tensor) -> paddle.Tensor:
+def point_mlp(head: nn.Layer, fine_features: paddle.Tensor, coarse_logits: paddle.Tensor) -> paddle.Tensor:
     """Runs a PointHead as matrix products; the coarse logits have one of their own, so nothing is concatenated.
 
     What is added is added in place: on CPU a new tensor of this size costs more than the sum.
@@ -105,13 +106,13 @@ def split_classes(logits: paddle.Tensor) -> list[paddle.Tensor]:
     return paddle.split(logits, logits.shape[1], axis=1)
 
 
-def top2(class_logits: list[paddle.Tensor]) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-    """Finds the best and the second-best by a tournament, exact under ties; the latter is None for one class.
+def top2(class_logits: list[paddle.Tensor]) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Finds the best and the second-best of at least two by a tournament, exact under ties.
 
     A topk over the classes takes ten times as long.
     """
     if len(class_logits) == 1:
-        return class_logits[0], None
+        return class_logits[0], None  # type: ignore[return-value]  # inside the tournament only
     half = len(class_logits) // 2
     (left, left_second), (right, right_second) = top2(class_logits[:half]), top2(class_logits[half:])
     second = paddle.minimum(left, right)

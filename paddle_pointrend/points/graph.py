@@ -8,6 +8,7 @@ import math
 
 import paddle
 import paddle.nn.functional as F
+from paddle import nn
 
 from paddle_pointrend.points import generic
 from paddle_pointrend.points.eager_cpu import gathering_sampler
@@ -61,7 +62,7 @@ def write_points(logits: paddle.Tensor, indices: paddle.Tensor, point_logits: pa
     return flat.reshape(logits.shape)
 
 
-def point_mlp(head, fine_features: paddle.Tensor, coarse_logits: paddle.Tensor) -> paddle.Tensor:
+def point_mlp(head: nn.Layer, fine_features: paddle.Tensor, coarse_logits: paddle.Tensor) -> paddle.Tensor:
     """Runs a PointHead as 1x1 convolutions on [N, C, 1, P], which runtimes fuse with bias and ReLU."""
     coarse_logits = _fill_blocks(_as_image(coarse_logits), fine_features.shape[1])
     x = paddle.concat([_as_image(fine_features), coarse_logits], axis=1)

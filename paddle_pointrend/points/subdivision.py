@@ -49,13 +49,15 @@ class Subdivision:
         *,
         threshold: float | None = None,
         upsamples: bool = True,
-    ):
+    ) -> None:
         self.predict_points = predict_points
         self.execution = execution
         self.threshold = threshold
         self.upsamples = upsamples
 
-    def run(self, coarse_logits: paddle.Tensor, points_of_steps: Iterable[int], steps: list | None = None):
+    def run(
+        self, coarse_logits: paddle.Tensor, points_of_steps: Iterable[int], steps: list | None = None
+    ) -> paddle.Tensor:
         """Refines a coarse map.
 
         Args:
@@ -69,7 +71,9 @@ class Subdivision:
         logits = self.after(coarse_logits, points_of_steps, steps)
         return self.execution.crop_classes(logits, coarse_logits.shape[1])
 
-    def after(self, coarse_logits: paddle.Tensor, points_of_steps: Iterable[int], steps: list | None = None):
+    def after(
+        self, coarse_logits: paddle.Tensor, points_of_steps: Iterable[int], steps: list | None = None
+    ) -> paddle.Tensor:
         """Runs steps, as `run` does, and gives the map that a further `step` takes."""
         logits = self.execution.pad_classes(coarse_logits)
         for num_points in points_of_steps:

@@ -50,7 +50,7 @@ class OpenVINORuntime:
             return lambda images: compiled(np.ascontiguousarray(images), share_outputs=False)[0]
 
         self._file = file
-        self._checked = set()  # shapes of small images that the network takes
+        self._checked: set[tuple[int, ...]] = set()  # shapes of small images that the network takes
         self._run = load(file, self.name, lambda: SizeWatcher(compile_for))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
