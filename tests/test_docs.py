@@ -35,7 +35,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_that_are_named_are_there(page):
-    named = set(re.findall(r"(?m)^ +paddle-pointrend ([a-z]+)", page.read_text()))
+    named = set(re.findall(r"(?m)(?:^ +|`)paddle-pointrend ([a-z]+)", page.read_text()))
     assert named <= set(COMMANDS)
 
 
