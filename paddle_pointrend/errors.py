@@ -10,6 +10,6 @@ class UsageError(ValueError):
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message without line breaks; its type's name where it has none."""
+    """Writes an exception's message without line breaks; its type's name where it has none."""
     message = f"key {error} is missing" if isinstance(error, KeyError) else str(error)
     return " ".join(message.split()) or type(error).__name__

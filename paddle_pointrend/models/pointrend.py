@@ -230,19 +230,19 @@ class PointRendSeg(nn.Layer):
         return if_of_size(step.logits, size, lambda: subdivision.put_labels(step), labels_of_resized_logits)
 
     def predict_logits(self, x: paddle.Tensor, execution: Execution | None = None) -> paddle.Tensor:
-        """Refined logits [N, K, H, W] of images [N, 3, H, W]; `execution` as for `subdivision`."""
+        """Predicts refined logits [N, K, H, W] of images [N, 3, H, W]; `execution` as for `subdivision`."""
         images = pad_to_multiple(x, self.size_divisor)
         _, coarse_logits, fine_features = self._run_segmentor(images)
         return crop_to(self.refine(coarse_logits, fine_features, images.shape[2:], execution), images, x)
 
     def predict_labels(self, x: paddle.Tensor, execution: Execution | None = None) -> paddle.Tensor:
-        """The best classes, int64 [N, H, W], of what `predict_logits` gives for images [N, 3, H, W]."""
+        """Predicts the best classes, int64 [N, H, W], of what `predict_logits` gives for images [N, 3, H, W]."""
         images = pad_to_multiple(x, self.size_divisor)
         _, coarse_logits, fine_features = self._run_segmentor(images)
         return crop_to(self.refine_labels(coarse_logits, fine_features, images.shape[2:], execution), images, x)
 
     def predict_both(self, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Coarse and refined logits, each [N, K, H, W], of images [N, 3, H, W] in one forward pass."""
+        """Predicts coarse and refined logits, each [N, K, H, W], of images [N, 3, H, W] in one forward pass."""
         trace = self.trace(x, keep_steps=False)
         return trace.coarse, trace.refined
 

@@ -94,7 +94,7 @@ def as_config(config: str | os.PathLike | Config, opts: Sequence[str] | None = (
 
 
 def path_of(config: Config) -> str:
-    """The path that `load_config` read a Config from, for messages."""
+    """Tells the path that `load_config` read a Config from, for messages."""
     return getattr(config, "path", "given")
 
 

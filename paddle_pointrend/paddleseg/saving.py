@@ -27,7 +27,7 @@ BEST_FOLDERS = ("best_model", "ema_best_model")  # in the order in which the tra
 
 @contextlib.contextmanager
 def safe_saving(save_dir: str | os.PathLike, *, resumes: bool, use_ema: bool = False) -> Iterator[None]:
-    """Inside, what PaddleSeg's trainer saves appears whole or not at all, and only a better best_model replaces one.
+    """Makes what PaddleSeg's trainer saves inside appear whole or not at all, and only a better best_model replace one.
 
     Args:
         save_dir: the trainer's.

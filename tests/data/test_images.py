@@ -1,3 +1,5 @@
+import pathlib
+
 import cv2
 import numpy as np
 import pytest
@@ -129,3 +131,25 @@ def test_a_picture_that_claims_too_many_pixels_is_refused(tmp_path):
     (tmp_path / "bomb.gif").write_bytes(data)
     with pytest.raises(ImageError, match=r"claims to have 65535x65535 pixels, more than 2\^30"):
         read_image(tmp_path / "bomb.gif")
+
+
+# Odd pictures of Pillow's own tests, beside the checkout where somebody put them: they are not ours to pass on.
+ODD_PICTURES = pathlib.Path(__file__).parents[3] / "shared" / "awkward" / "pillow"
+REFUSED = {"broken.png", "decompression_bomb.gif", "truncated_image.png", "truncated_jpeg.jpg"}
+
+
+@pytest.mark.skipif(not ODD_PICTURES.is_dir(), reason="no folder of odd pictures beside this checkout")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_odd_pictures_are_read_or_refused(channels):
+    refused = set()
+    for path in sorted(ODD_PICTURES.iterdir()):
+        try:
+            pixels = read_image(path, channels)
+        except ImageError:
+            refused.add(path.name)
+            continue
+        assert pixels.dtype == np.uint8, path
+        assert pixels.shape[2:] == (() if channels == 1 else (3,)), path
+        assert pixels.size, path
+    assert refused >= REFUSED
+    assert refused <= REFUSED | {"LICENSE", "hopper_webp.tif", "hopper.heif", "decompression_bomb.ico", "hopper16.rgb"}

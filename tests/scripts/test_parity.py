@@ -175,7 +175,7 @@ class _TorchComparison:
 
 @pytest.fixture(scope="module")
 def compare():
-    pytest.importorskip("torch").set_num_threads(2)
+    pytest.importorskip("torch").set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     import compare_torch
 
     return compare_torch
