@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlparse
 
-import paddle
 from paddle import nn
 from paddle.utils.download import get_weights_path_from_url
+
+from paddle_pointrend.models.paddle_files import RefusedError, load_paddle_file
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,15 +29,18 @@ class UnreadableError(CheckpointError):
 
 
 def read_state(file: str | os.PathLike) -> dict[str, Any]:
-    """Reads a dict of tensors that paddle.save wrote.
+    """Reads a dict of tensors that paddle.save wrote, or a .safetensors file; nothing in it is executed.
 
     Raises:
         UnreadableError: the file is missing, half-written or holds something else.
+        CheckpointError: it asks for more than tensors, and is refused.
     """
     if not pathlib.Path(file).is_file():
         raise UnreadableError(f"{file}: there is no such file")
     try:
-        state = paddle.load(str(file))
+        state = load_paddle_file(file)
+    except RefusedError as error:
+        raise CheckpointError(f"{file}: {error}") from error
     except Exception as error:  # a damaged pickle can fail in any way
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UnreadableError(f"{file} cannot be read, it may be half-written: {reason}") from error
