@@ -81,5 +81,5 @@ def test_a_comparison_is_drawn_of_the_image_that_gains_most(pointrend_config, tm
     script.main([*arguments, "--output", str(picture), "--panel_width", "64"])
     assert cv2.imread(str(picture)).shape[1] >= 4 * 64
     printed = capsys.readouterr().out
-    assert "boundary IoU: " in printed
-    assert "of 3 images val" in printed
+    assert "of 3 images gain boundary IoU" in printed
+    assert "rank 1, " in printed
