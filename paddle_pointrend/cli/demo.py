@@ -20,7 +20,6 @@ from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import (
     Sample,
     SegmentationMetrics,
-    SubdivisionStep,
     comparison_figure,
     comparison_table,
     write_report,
@@ -28,7 +27,7 @@ from paddle_pointrend.evaluation import (
 from paddle_pointrend.files import write_json, write_whole
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.configs import build, load_config
-from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
+from paddle_pointrend.paddleseg.evaluation import evaluate_predictions, trace_sample
 from paddle_pointrend.paddleseg.models import load_model
 from paddle_pointrend.paddleseg.training import train_model
 
@@ -127,23 +126,6 @@ def _boundary_iou(prediction, truth):
     metrics = SegmentationMetrics(len(scenes.CLASSES))
     metrics.update(prediction, truth)
     return metrics.summary()["boundary_iou"]
-
-
-@paddle.no_grad()
-def trace_sample(model, dataset, index):
-    """One image with both predictions and the points that each subdivision step chose."""
-    image_path, label_path = dataset.file_list[index]
-    data = dataset[index]
-    image = paddle.to_tensor(data["img"]).unsqueeze(0)
-    trace = model.trace(image)
-    return Sample(
-        name=Path(image_path).stem.removesuffix("_leftImg8bit"),
-        image=cv2.imread(image_path)[..., ::-1],
-        truth=cv2.imread(label_path, cv2.IMREAD_UNCHANGED),
-        coarse=trace.coarse.argmax(1)[0].numpy(),
-        refined=trace.refined.argmax(1)[0].numpy(),
-        steps=[SubdivisionStep(step.coords[0].numpy(), tuple(step.logits.shape[2:])) for step in trace.steps],
-    )
 
 
 def read_curves(log_dir: Path) -> dict[str, tuple[list[int], list[float]]]:

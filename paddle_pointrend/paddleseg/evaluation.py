@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import paddle
 from paddle import nn
@@ -14,9 +16,12 @@ from paddleseg.datasets import Dataset
 from paddleseg.utils import logger
 from tqdm import tqdm
 
+from paddle_pointrend.data.labels import read_label
 from paddle_pointrend.errors import UsageError
+from paddle_pointrend.evaluation.figures import Sample, SubdivisionStep
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.inference import ONE_PASS, InferenceOptions, label_maps, predict_logits, undo_transforms
+from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.configs import as_config, build, path_of
 from paddle_pointrend.paddleseg.datasets import check_files, describe_missing, read_sample
 from paddle_pointrend.paddleseg.distributed import rank_and_size
@@ -111,6 +116,31 @@ def evaluate_predictions(
     if rank == 0 and ignores:
         _warn_of_missing_classes(next(iter(metrics.values())), len(dataset))
     return {name: metric.summary() for name, metric in metrics.items()}
+
+
+@paddle.no_grad()
+def trace_sample(model: PointRendSeg, dataset: Dataset, index: int) -> Sample:
+    """Predicts one image, coarse and refined, and keeps the points that each subdivision step chose.
+
+    Args:
+        model: in eval mode.
+        dataset: PaddleSeg's, in mode val, whose transforms keep the images' size.
+        index: of the image in the dataset.
+
+    Raises:
+        UsageError: a file that cannot be read, or labels that do not fit.
+        ValueError: the transforms change the image's size.
+    """
+    trace = model.trace(paddle.to_tensor(read_sample(dataset, index)["img"]).unsqueeze(0))
+    image_path, label_path = dataset.file_list[index]
+    return Sample(
+        name=pathlib.Path(image_path).stem.removesuffix("_leftImg8bit"),
+        image=cv2.imread(image_path)[..., ::-1],
+        truth=read_label(label_path),
+        coarse=trace.coarse.argmax(1)[0].numpy(),
+        refined=trace.refined.argmax(1)[0].numpy(),
+        steps=[SubdivisionStep(step.coords[0].numpy(), tuple(step.logits.shape[2:])) for step in trace.steps or []],
+    )
 
 
 def _warn_of_missing_classes(metric, num_labels):

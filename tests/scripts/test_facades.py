@@ -73,13 +73,37 @@ def test_run_length_encoding_is_refused(tmp_path):
         prepare_facades.main([str(tmp_path / "source"), str(tmp_path / "out")])
 
 
-def test_a_comparison_is_drawn_of_the_image_that_gains_most(pointrend_config, tmp_path, capsys):
+@pytest.fixture
+def draw(pointrend_config, tmp_path):
+    """Draws a picture of the tiny config's val images with random weights; returns it."""
     script = importlib.import_module("comparison_picture")
+    paddle.seed(1)
     paddle.save(SegBuilder(Config(str(pointrend_config))).model.state_dict(), str(tmp_path / "model.pdparams"))
-    picture = tmp_path / "pictures" / "comparison.png"
-    arguments = ["--config", str(pointrend_config), "--model_path", str(tmp_path / "model.pdparams")]
-    script.main([*arguments, "--output", str(picture), "--panel_width", "64"])
-    assert cv2.imread(str(picture)).shape[1] >= 4 * 64
-    printed = capsys.readouterr().out
-    assert "of 3 images gain boundary IoU" in printed
-    assert "rank 1, " in printed
+
+    def run(name, *options):
+        picture = tmp_path / "pictures" / name
+        arguments = ["--config", str(pointrend_config), "--model_path", str(tmp_path / "model.pdparams")]
+        assert script.main([*arguments, "--output", str(picture), "--panel_width", "64", *options]) == 0
+        return cv2.imread(str(picture))
+
+    return run
+
+
+def test_a_comparison_is_drawn_of_the_image_that_gains_most(draw, capsys):
+    best = draw("best.png")
+    assert best.shape[1] >= 4 * 64
+    lines = capsys.readouterr().out.splitlines()[-5:]
+    assert "of 3 images gain boundary IoU" in lines[0]
+    gains = [float(line.split()[-2]) - float(line.split()[-4]) for line in lines[1:4]]
+    assert gains == sorted(gains, reverse=True)
+    assert lines[1].strip() in lines[4]
+    assert lines[4].endswith("(gains most)")
+    number = lines[1].split()[1].rstrip(",")
+    np.testing.assert_array_equal(draw("same.png", "--image", number), best)
+    assert "(chosen by --image)" in capsys.readouterr().out
+
+
+def test_an_image_outside_the_list_is_refused(draw, capsys):
+    with pytest.raises(SystemExit):
+        draw("none.png", "--image", "3")
+    assert "has 3 images" in capsys.readouterr().err
