@@ -47,6 +47,17 @@ def test_seed_repeats_training_exactly(pointrend_config, tmp_path, capsys):
     assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+def test_trains_as_a_static_graph(pointrend_config, tmp_path, capsys):
+    logged = []
+    for option in ([], ["--to_static_training"]):
+        arguments = ["--save_dir", tmp_path / f"out{len(option)}", "--seed", 1, "--log_iters", 1, *option]
+        assert run("train", "--config", pointrend_config, *arguments) == 0
+        logged.append([float(loss) for loss in losses(capsys.readouterr().out)])
+    eager, static = logged
+    assert len(static) == 2
+    np.testing.assert_allclose(static, eager, rtol=0.02)  # the graph draws other points
+
+
 def test_refuses_training_images_that_size_divisor_does_not_divide(pointrend_config, capsys):
     arguments = ["--config", pointrend_config, "--save_dir", pointrend_config.parent / "output"]
     assert run("train", *arguments, "--opts", "model.size_divisor=48") == 2
