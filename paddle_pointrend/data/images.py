@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -94,7 +95,7 @@ def read_image(path: str | os.PathLike, channels: int = 3, *, whole: bool = True
     try:
         pixels = cv2.imread(path, (cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR) | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
-        raise ImageError(" ".join(str(error).split())) from error  # more pixels than OpenCV's limit
+        raise ImageError(one_line(error)) from error  # more pixels than OpenCV's limit
     if pixels is None:
         return _read_with_pillow(path, channels)
     if whole:
@@ -106,7 +107,7 @@ def read_image(path: str | os.PathLike, channels: int = 3, *, whole: bool = True
 def count_pixels(path: str | os.PathLike) -> int:
     """Counts the pixels that an image's head promises; 0 where it cannot be read."""
     try:
-        with _any_size(), Image.open(path) as image:
+        with any_size(), Image.open(path) as image:
             return image.width * image.height
     except (OSError, SyntaxError, ValueError):  # UnidentifiedImageError is an OSError
         return 0
@@ -115,6 +116,16 @@ def count_pixels(path: str | os.PathLike) -> int:
 def is_tiff(path: str | os.PathLike) -> bool:
     """Tells a TIFF by its name."""
     return pathlib.Path(path).suffix.lower() in _TIFF_SUFFIXES
+
+
+@contextlib.contextmanager
+def any_size() -> Iterator[None]:
+    """Lifts Pillow's limit on pixels inside: OpenCV has its own, and labels of large pictures are meant to be large."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _walk(folder):
@@ -139,7 +150,7 @@ def _read_list(path, separator):
 
 def _read_with_pillow(path, channels):
     try:
-        with _any_size(), Image.open(path) as image:
+        with any_size(), Image.open(path) as image:
             if image.width * image.height > _MOST_PIXELS:
                 raise ImageError(f"it claims to have {image.width}x{image.height} pixels, more than 2^30")
             image = ImageOps.exif_transpose(image)
@@ -161,19 +172,9 @@ def _as_8_bits(pixels):
 def _check_end(path):
     """Raises ImageError for a truncated file: OpenCV fills the rest of it with grey and says nothing."""
     try:
-        with _any_size(), Image.open(path) as image:
+        with any_size(), Image.open(path) as image:
             image.load()
     except UnidentifiedImageError:
         pass  # a format that OpenCV knows and Pillow does not
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(str(error)) from error
-
-
-@contextlib.contextmanager
-def _any_size():
-    """Without Pillow's limit on pixels: OpenCV has its own."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit

@@ -7,6 +7,7 @@ import os
 import numpy as np
 from PIL import Image, ImageOps
 
+from paddle_pointrend.data.images import any_size
 from paddle_pointrend.errors import UsageError, one_line
 
 # Pillow's modes of one channel of whole numbers. "P" is a palette: its indices are the classes.
@@ -28,9 +29,8 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
     """
     if not os.path.isfile(path):
         raise UsageError(f"{path}: there is no such file")
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # labels of large pictures are meant to be large
     try:
-        with Image.open(path) as image:
+        with any_size(), Image.open(path) as image:
             if image.mode not in _INTEGER_MODES:
                 raise UsageError(f"{path} {_describe(image.mode)}")
             values = np.asarray(ImageOps.exif_transpose(image))
@@ -38,8 +38,6 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
         raise
     except (OSError, SyntaxError, ValueError) as error:  # UnidentifiedImageError is an OSError
         raise UsageError(f"cannot read {path}: {one_line(error)}") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
     fits = values.size == 0 or (values.min() >= 0 and values.max() <= 255)
     return values.astype(np.uint8 if fits else np.int32)
 

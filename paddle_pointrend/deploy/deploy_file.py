@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from paddle_pointrend.deploy.errors import RuntimeLoadError
+from paddle_pointrend.errors import one_line
 
 FILE_NAME = "deploy.yaml"
 # The formats of exported networks, and the files of each under the names that PaddleSeg gives them.
@@ -101,7 +102,7 @@ class DeployFile:
         try:
             content = yaml.safe_load(file.read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RuntimeLoadError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+            raise RuntimeLoadError(f"{file} is not valid YAML: {one_line(error)}") from error
         missing = [key for key in _REQUIRED if key not in (content if isinstance(content, dict) else {})]
         if missing:
             raise RuntimeLoadError(f"{file} has no {', '.join(missing)}, expected what paddle-pointrend export writes")

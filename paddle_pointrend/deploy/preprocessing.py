@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from paddle_pointrend.data.transforms import RandomResize
-from paddle_pointrend.deploy.deploy_file import DeployFile, RuntimeLoadError
+from paddle_pointrend.deploy.deploy_file import DeployFile
+from paddle_pointrend.deploy.errors import RuntimeLoadError
 
 
 class Preprocess(Protocol):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from paddle_pointrend.errors import one_line
 from paddle_pointrend.files import whole_file
 
 if TYPE_CHECKING:
@@ -161,4 +162,4 @@ def _rasterio():
 
 
 def _reason(error):
-    return " ".join(str(error.__cause__ or error).split())
+    return one_line(error.__cause__ or error)

@@ -68,7 +68,8 @@ def folder_to_resume(
 def newest_checkpoint(model: nn.Layer, save_dir: str | os.PathLike) -> pathlib.Path | None:
     """Finds the iter_N folder with the highest N in save_dir that loads whole, None if there is none.
 
-    PaddleSeg writes checkpoints in place, so a run that was killed can leave half of one; that is skipped.
+    A run that was killed between the two files, or while PaddleSeg's own tools wrote in place, leaves half a
+    checkpoint; that is skipped.
 
     Raises:
         UsageError: a whole checkpoint is of another model. Starting anew would write over that model's training.

@@ -6,7 +6,6 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import paddle
 from paddle import nn
@@ -16,6 +15,7 @@ from paddleseg.datasets import Dataset
 from paddleseg.utils import logger
 from tqdm import tqdm
 
+from paddle_pointrend.data.images import read_image
 from paddle_pointrend.data.labels import read_label
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.figures import Sample, SubdivisionStep
@@ -135,7 +135,7 @@ def trace_sample(model: PointRendSeg, dataset: Dataset, index: int) -> Sample:
     image_path, label_path = dataset.file_list[index]
     return Sample(
         name=pathlib.Path(image_path).stem.removesuffix("_leftImg8bit"),
-        image=cv2.imread(image_path)[..., ::-1],
+        image=read_image(image_path, whole=False),
         truth=read_label(label_path),
         coarse=trace.coarse.argmax(1)[0].numpy(),
         refined=trace.refined.argmax(1)[0].numpy(),

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from paddle_pointrend.deploy.deploy_file import FILE_NAME
 from paddle_pointrend.deploy.errors import RuntimeLoadError
+from paddle_pointrend.errors import one_line
 
 Loaded = TypeVar("Loaded")
 
@@ -26,4 +27,4 @@ def load(file: pathlib.Path, runtime: str, make: Callable[[], Loaded]) -> Loaded
     try:
         return make()
     except Exception as error:  # each runtime has exceptions of its own for a damaged file
-        raise RuntimeLoadError(f"{runtime} cannot read {file}: {' '.join(str(error).split())}") from error
+        raise RuntimeLoadError(f"{runtime} cannot read {file}: {one_line(error)}") from error
