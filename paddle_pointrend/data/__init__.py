@@ -1,6 +1,6 @@
 """What goes into a network: the one reader of images, class names and palettes, the references' transforms.
 
-Imports NumPy, OpenCV and, in images.py, Pillow, so that a deployment without Paddle can use it.
+Imports NumPy, OpenCV, Pillow and, for instances, pycocotools, so that a deployment without Paddle can use it.
 """
 
 from paddle_pointrend.data import cityscapes
