@@ -1,4 +1,4 @@
-"""Measures and shows predictions: mIoU and boundary IoU, pictures, curves, the HTML report.
+"""Measures and shows predictions: mIoU, boundary IoU and AP of instances, pictures, curves, the HTML report.
 
 Imports data/ and files.py; takes arrays, knows no network and neither Paddle nor PaddleSeg.
 """
@@ -15,11 +15,13 @@ from paddle_pointrend.evaluation.confusion import (
     pixel_accuracy,
 )
 from paddle_pointrend.evaluation.figures import Sample, SubdivisionStep, comparison_figure
+from paddle_pointrend.evaluation.instances import InstanceMetrics
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.evaluation.report import write_report
-from paddle_pointrend.evaluation.tables import comparison_table, summary_rows
+from paddle_pointrend.evaluation.tables import comparison_table, instance_table, summary_rows
 
 __all__ = [
+    "InstanceMetrics",
     "Sample",
     "SegmentationMetrics",
     "SubdivisionStep",
@@ -31,6 +33,7 @@ __all__ = [
     "comparison_figure",
     "comparison_table",
     "confusion_matrix",
+    "instance_table",
     "joint_histogram",
     "mean_accuracy",
     "mean_iou",

@@ -41,8 +41,49 @@ def comparison_table(summaries: Mapping[str, dict], class_names: Sequence[str] |
     Returns:
         str of several lines without a trailing newline; "-" where there is nothing to measure.
     """
-    cells = [["", *summaries] + (["difference"] if len(summaries) == 2 else [])]
-    for title, values in summary_rows(summaries, class_names):
+    return _text_table(list(summaries), summary_rows(summaries, class_names), 4)
+
+
+def instance_rows(summaries: Mapping[str, dict], class_names: Sequence[str]) -> list[tuple[str, list[float | None]]]:
+    """Lists the rows of a table of instances.
+
+    Args:
+        summaries: dict from a prediction's name to what `InstanceMetrics.summary` returned; where it has no "box",
+            that column is empty.
+        class_names: K names.
+
+    Returns:
+        list of (row name, [value or None for each prediction]), values in [0, 1]: the three APs, then each at single
+        thresholds and by area, then mask AP and boundary AP of each class.
+    """
+    parts = list(summaries.values())
+    kinds = ("box", "mask", "boundary")
+
+    def values(kind, key):
+        return [part.get(kind, {}).get(key) for part in parts]
+
+    rows = [(f"{kind} AP", values(kind, "ap")) for kind in kinds]
+    for title, key in (("AP50", "ap50"), ("AP75", "ap75")):
+        rows += [(f"{kind} {title}", values(kind, key)) for kind in kinds]
+    for area in ("small", "medium", "large"):
+        rows += [(f"{kind} AP, {area}", values(kind, f"ap_{area}")) for kind in kinds]
+    for kind in ("mask", "boundary"):
+        of_classes = values(kind, "class_ap")
+        rows += [
+            (f"{kind} AP: {name}", [part and part[i] for part in of_classes]) for i, name in enumerate(class_names)
+        ]
+    return rows
+
+
+def instance_table(summaries: Mapping[str, dict], class_names: Sequence[str]) -> str:
+    """Writes `instance_rows` as `comparison_table` writes its rows."""
+    return _text_table(list(summaries), instance_rows(summaries, class_names), 3)
+
+
+def _text_table(columns, rows, num_first):
+    """Writes rows in percent; a rule sets the first ones apart."""
+    cells = [["", *columns] + (["difference"] if len(columns) == 2 else [])]
+    for title, values in rows:
         row = [title] + ["-" if value is None else f"{100 * value:.2f}" for value in values]
         if len(values) == 2:
             first, second = values
@@ -54,5 +95,4 @@ def comparison_table(summaries: Mapping[str, dict], class_names: Sequence[str] |
         for row in cells
     ]
     rule = "-" * len(lines[0])
-    # The four means come first; a rule sets them apart from the classes.
-    return "\n".join([lines[0], rule, *lines[1:5], rule, *lines[5:]])
+    return "\n".join([lines[0], rule, *lines[1 : num_first + 1], rule, *lines[num_first + 1 :]])

@@ -1,0 +1,79 @@
+"""Pictures of instances: masks over the image, outlines, boxes, and what each is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+_SHARE = 0.45  # of the colour over an object
+_WIDEST_LABEL = 1.5  # in widths of its box: where many small objects stand together labels would cover them
+
+
+def draw_instances(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    masks: np.ndarray,
+    labels: Sequence[str],
+    colors: np.ndarray,
+) -> np.ndarray:
+    """Draws instances over an image, the last first, so that the best detections lie on top.
+
+    Args:
+        image: RGB uint8 [H, W, 3].
+        boxes: floats [D, 4], x1 y1 x2 y2 in pixels.
+        masks: bool [D, H, W].
+        labels: D ASCII texts, written at the boxes' tops; one much wider than its box is left out, and "".
+        colors: [D, 3] RGB, as `instance_colors` makes them.
+
+    Returns:
+        RGB uint8 [H, W, 3].
+
+    Raises:
+        ValueError: other numbers of boxes, masks, labels and colours, or masks of another size.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"picture is {image.dtype} {image.shape}, expected uint8 [H, W, 3] (RGB)")
+    counts = {len(boxes), len(masks), len(labels), len(colors)}
+    if len(counts) > 1:
+        raise ValueError(f"there are {sorted(counts)} boxes, masks, labels and colours, expected one number of each")
+    if len(masks) and masks.shape[1:] != image.shape[:2]:
+        raise ValueError(f"the masks are of {masks.shape[1:]}, the image of {image.shape[:2]}")
+    picture = image.copy()
+    thickness = max(1, round(max(image.shape[:2]) / 600))
+    for box, mask, color in reversed(list(zip(boxes, masks, colors))):
+        tint = np.asarray(color, np.float32)
+        picture[mask] = ((1 - _SHARE) * picture[mask] + _SHARE * tint).astype(np.uint8)
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(picture, outlines, -1, tint.tolist(), thickness)
+        left, top, right, bottom = np.round(box).astype(int).tolist()
+        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), tint.tolist(), thickness)
+    for box, label, color in reversed(list(zip(boxes, labels, colors))):
+        _write_label(picture, label, box, color)
+    return picture
+
+
+def instance_colors(count: int) -> np.ndarray:
+    """Makes colours that differ from one instance to the next: hues a golden section apart, uint8 [count, 3] in RGB."""
+    hue = (np.arange(count) * 0.618034 % 1 * 180).astype(np.uint8)
+    saturation = np.array([255, 190, 130], np.uint8)[np.arange(count) % 3]
+    hsv = np.stack([hue, saturation, np.full(count, 255, np.uint8)], axis=-1)
+    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0] if count else np.zeros((0, 3), np.uint8)
+
+
+def _write_label(picture, label, box, color):
+    """Writes a label on a bar of the instance's colour above its box, or inside where the picture ends there."""
+    height, width = picture.shape[:2]
+    size = max(0.3, max(height, width) / 2200)
+    (text_width, text_height), below = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+    if not label or text_width > _WIDEST_LABEL * (box[2] - box[0]):
+        return
+    left = int(np.clip(round(box[0]), 0, max(width - text_width - 2, 0)))
+    bottom = max(round(float(box[1])), text_height + below + 1)
+    color = np.asarray(color, np.float32)
+    cv2.rectangle(picture, (left, bottom - text_height - below), (left + text_width + 1, bottom), color.tolist(), -1)
+    ink = 0 if color @ (0.299, 0.587, 0.114) > 110 else 255
+    start = (left + 1, bottom - below + 1)
+    cv2.putText(picture, label, start, cv2.FONT_HERSHEY_SIMPLEX, size, [ink] * 3, 1, cv2.LINE_AA)
