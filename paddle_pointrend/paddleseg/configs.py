@@ -11,9 +11,13 @@ from typing import Any
 
 import yaml
 from paddleseg.cvlibs import Config, SegBuilder, manager
+from paddleseg.cvlibs.config_checker import ConfigChecker, Rule
+from paddleseg.utils.utils import CachedProperty
 
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.paddleseg.reading import build_dataset
+
+INSTANCE_MODELS = ("MaskRCNN",)
 
 
 def load_config(path: str | os.PathLike, opts: Sequence[str] | None = (), **overrides: Any) -> Config:
@@ -33,7 +37,8 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] | None = (), **over
     if not path.endswith(("yml", "yaml")):
         raise UsageError(f"--config {path}: expected a .yml or .yaml file")
     try:
-        config = Config(path, opts=list(opts) if opts else None, **overrides)
+        checker = _InstanceChecker() if _is_of_instances(Config._parse_from_yaml(path)) else None
+        config = Config(path, opts=list(opts) if opts else None, checker=checker, **overrides)
     except yaml.YAMLError as error:
         raise UsageError(f"--config {path} is not valid YAML: {one_line(error)}") from error
     except FileNotFoundError as error:
@@ -57,6 +62,25 @@ def files_of(path: str | os.PathLike) -> list[str]:
     return [os.fspath(path), *(file for base in bases for file in files_of(os.path.join(folder, base)))]
 
 
+def is_instance_config(config: Config) -> bool:
+    """Tells whether a config's model finds instances, which have their own data sets, training and evaluation."""
+    return _is_of_instances(config.dic)
+
+
+class InstanceBuilder(SegBuilder):
+    """Builds the parts of a config of instances. PaddleSeg's asks the data set's class how many classes there are."""
+
+    @CachedProperty
+    def model(self) -> Any:
+        """The network."""
+        return self.build_component(self.config.model_cfg)
+
+
+def make_builder(config: Config) -> SegBuilder:
+    """Makes the builder of a config's parts, of labels or of instances."""
+    return InstanceBuilder(config) if is_instance_config(config) else SegBuilder(config)
+
+
 def build(builder: SegBuilder, path: str | os.PathLike, part: str) -> Any:
     """Builds a part of a config: "model", "train_dataset", "val_dataset", "val_transforms", "optimizer", "loss".
 
@@ -69,7 +93,7 @@ def build(builder: SegBuilder, path: str | os.PathLike, part: str) -> Any:
         UsageError: what the config asks for does not exist or does not fit.
     """
     try:
-        if not part.endswith("dataset"):
+        if not part.endswith("dataset") or is_instance_config(builder.config):
             return getattr(builder, part)
         separator = (builder.config.dic.get(part) or {}).get("separator", " ")
         dataset = build_dataset(lambda: getattr(builder, part), separator)
@@ -107,6 +131,24 @@ def drop_pretrained(model_config: Any) -> None:
         model_config.pop("pretrained", None)
         for value in model_config.values():
             drop_pretrained(value)
+
+
+class _InstanceRule(Rule):
+    """The parts that a training of instances needs: no loss, which is a part of the network."""
+
+    def check_and_correct(self, cfg: Config) -> None:
+        for key in ("batch_size", "iters", "train_dataset", "optimizer", "lr_scheduler", "model"):
+            assert key in cfg.dic, f"No {key} specified in the configuration file."
+
+
+class _InstanceChecker(ConfigChecker):
+    def __init__(self):
+        super().__init__([_InstanceRule()])
+
+
+def _is_of_instances(content: Any) -> bool:
+    model = content.get("model") if isinstance(content, dict) else None
+    return isinstance(model, dict) and model.get("type") in INSTANCE_MODELS
 
 
 def _reason(error: BaseException) -> str:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from urllib.parse import urlparse
 
 from paddle import nn
-from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.cvlibs import Config
 from paddleseg.utils import logger, utils
 
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.models.weights import describe_mismatch, read_state
-from paddle_pointrend.paddleseg.configs import as_config, build, drop_pretrained, path_of
+from paddle_pointrend.paddleseg.configs import as_config, build, drop_pretrained, make_builder, path_of
 
 WEIGHTS, EMA_WEIGHTS = "model.pdparams", "ema_model.pdparams"
 
@@ -43,7 +43,7 @@ def load_model(
     if not weights:
         raise UsageError("--model_path is missing: without trained weights the result would be random")
     drop_pretrained(config.dic.get("model"))
-    model = build(SegBuilder(config), path_of(config), "model")
+    model = build(make_builder(config), path_of(config), "model")
     load_trained_weights(model, weights, config.dic["model"].get("num_classes"))
     model.eval()
     return model

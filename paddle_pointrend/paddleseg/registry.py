@@ -2,6 +2,7 @@
 
 from paddleseg.cvlibs import manager
 
+from paddle_pointrend.data.instances import CocoInstances
 from paddle_pointrend.data.transforms import PhotoMetricDistortion, RandomCrop, RandomResize, RGBToBGR
 from paddle_pointrend.losses import PointSampledCrossEntropyLoss
 from paddle_pointrend.models.pointrend import PointRendSeg
@@ -18,6 +19,7 @@ def register_components() -> None:
     for registry, components in (
         (manager.MODELS, (PointRendSeg, SemanticFPN)),
         (manager.BACKBONES, (ResNet,)),
+        (manager.DATASETS, (CocoInstances,)),
         (manager.TRANSFORMS, (PhotoMetricDistortion, RandomCrop, RandomResize, RGBToBGR)),
         (manager.LOSSES, (PointSampledCrossEntropyLoss,)),
     ):
