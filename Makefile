@@ -1,6 +1,6 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-EXTRAS ?= cpu,test
+EXTRAS ?= cpu,test,pretrained
 INSTALLED := .venv/installed-$(EXTRAS)
 # Processes that run tests side by side, each with its share of the processors.
 WORKERS ?= auto

