@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,28 @@ def _draft(path):
         yield draft, target
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary folder, to be filled in the block; it takes the name `path` at the block's end.
+
+    Args:
+        path: a folder that is not there yet, or is empty. Folders above it are made.
+
+    Raises:
+        OSError: it cannot be made, or is not empty; the temporary folder is gone.
+    """
+    target = Path(path).resolve()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise OSError(errno.ENOTEMPTY, "it is there already and not empty", str(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        draft.mkdir()
+        yield draft
+        if target.exists():  # Windows does not rename onto an empty folder
+            target.rmdir()
+        draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

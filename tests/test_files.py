@@ -68,3 +68,19 @@ def test_json_is_whole_and_strict(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         files.write_json(path, {"miou": float("nan")})
     assert json.loads(path.read_text()) == {"miou": 0.5, "macc": None}
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with files.whole_folder(tmp_path / "deep/new") as draft:
+        (draft / "a").write_text("a")
+        assert not (tmp_path / "deep/new").exists()
+    assert [path.name for path in (tmp_path / "deep").rglob("*")] == ["new", "a"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RuntimeError), files.whole_folder(tmp_path / "empty"):
+        raise RuntimeError
+    assert {path.name for path in tmp_path.iterdir()} == {"deep", "empty"}
+    with files.whole_folder(tmp_path / "empty") as draft:
+        (draft / "b").write_text("b")
+    assert (tmp_path / "empty/b").read_text() == "b"
+    with pytest.raises(OSError, match="it is there already and not empty"), files.whole_folder(tmp_path / "deep"):
+        pass

@@ -17,6 +17,7 @@ COMMANDS = {
     "val": "measure trained weights, coarse against refined",
     "predict": "segment an image, a folder or a list of images",
     "export": "write trained weights as a file for Paddle Inference, ONNX Runtime or OpenVINO",
+    "prepare": "turn what a labelling tool wrote into a data set to train on",
     "attach": "write the config that puts PointRend on a trained model",
     "convert": "turn a torch checkpoint into weights of a network here",
     "demo": "train, measure and show PointRend on built-in street scenes",

@@ -89,10 +89,15 @@ def _text_table(columns, rows, num_first):
             first, second = values
             row.append("-" if first is None or second is None else f"{100 * (second - first):+.2f}")
         cells.append(row)
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = [
-        "  ".join([row[0].ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:])])
-        for row in cells
-    ]
+    lines = align_columns(cells)
     rule = "-" * len(lines[0])
     return "\n".join([lines[0], rule, *lines[1 : num_first + 1], rule, *lines[num_first + 1 :]])
+
+
+def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Writes rows of cells as lines: the first column to the left, the others, numbers, to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))])
+        for row in rows
+    ]
