@@ -61,18 +61,21 @@ class PointHead(nn.Layer):
             weight[:, hidden_channels:, 0] = np.eye(num_classes)
             self.predictor.weight.set_value(weight)
 
-    def forward(self, fine_features: paddle.Tensor, coarse_logits: paddle.Tensor) -> paddle.Tensor:
+    def forward(
+        self, fine_features: paddle.Tensor, coarse_logits: paddle.Tensor, classes: paddle.Tensor | None = None
+    ) -> paddle.Tensor:
         """Predicts at points.
 
         Args:
             fine_features: [N, C, P], sampled at the points.
             coarse_logits: [N, K, P], sampled at the same points.
+            classes: int64 [N], the class that is wanted of each, or None for all.
 
         Returns:
-            Logits [N, K, P].
+            Logits [N, K, P], or [N, 1, P] of `classes`.
         """
         execution = choose_execution(fine_features, coarse_logits, *self.parameters())
-        return execution.point_mlp(self, fine_features, coarse_logits)
+        return execution.point_mlp(self, fine_features, coarse_logits, classes)
 
 
 def _pointwise(in_channels, out_channels, weight_init):

@@ -1,7 +1,8 @@
-"""The ResNets of the official checkpoints, which PaddleSeg lacks: on paddle.vision's, with the references' differences
-as arguments.
+"""The ResNets and ResNeXts of the official checkpoints, which PaddleSeg lacks: on paddle.vision's, with the references'
+differences as arguments.
 
-Source: He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016); mmsegmentation's ResNetV1c;
+Source: He et al., "Deep Residual Learning for Image Recognition" (CVPR 2016); Xie et al., "Aggregated Residual
+Transformations for Deep Neural Networks" (CVPR 2017); mmsegmentation's ResNetV1c;
 detectron2/modeling/backbone/resnet.py.
 """
 
@@ -13,6 +14,7 @@ from paddle.vision.models import resnet
 from paddle_pointrend.models.weights import load_pretrained
 
 DEPTHS = (50, 101, 152)
+_PARTS = (("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))  # what freeze_at counts
 
 
 class ResNet(resnet.ResNet):
@@ -25,6 +27,9 @@ class ResNet(resnet.ResNet):
             the MSRA network of Caffe, detectron2's.
         norm: "BN" or "FrozenBN" (statistics, scale and shift stay as they are in training). On several GPUs
             PaddleSeg turns BN into SyncBN.
+        groups, width_per_group: of the 3x3 convolutions, the width in the first stage; 32 and 8 make ResNeXt 32x8d.
+        freeze_at: so many parts, from the stem (1) to the last stage (5), keep their weights in training; their norms
+            are FrozenBN. 0 for none; detectron2's detectors have 2.
         in_channels: of the images.
         pretrained: a file of weights that `paddle-pointrend convert` wrote, a path or a URL; None for random ones.
 
@@ -34,7 +39,7 @@ class ResNet(resnet.ResNet):
           sizes rounded up.
 
     Raises:
-        ValueError: another depth or norm.
+        ValueError: another depth or norm, freeze_at out of its range.
         CheckpointError: weights that cannot be read or are not this network's.
     """
 
@@ -45,6 +50,9 @@ class ResNet(resnet.ResNet):
         deep_stem: bool = False,
         stride_in_1x1: bool = False,
         norm: str = "BN",
+        groups: int = 1,
+        width_per_group: int = 64,
+        freeze_at: int = 0,
         in_channels: int = 3,
         pretrained: str | None = None,
     ) -> None:
@@ -53,14 +61,21 @@ class ResNet(resnet.ResNet):
         if norm not in ("BN", "FrozenBN"):
             raise ValueError(f"norm must be 'BN' or 'FrozenBN', got {norm!r}")
         block = _StrideIn1x1Block if stride_in_1x1 else resnet.BottleneckBlock
-        super().__init__(block, depth, num_classes=0, with_pool=False)
+        if not 0 <= freeze_at <= 5:
+            raise ValueError(f"freeze_at must lie in [0, 5], got {freeze_at!r}")
+        super().__init__(block, depth, width=width_per_group, num_classes=0, with_pool=False, groups=groups)
         self.stride_in_1x1 = stride_in_1x1
         if deep_stem:
             self.conv1 = _deep_stem(in_channels)
         elif in_channels != 3:
             self.conv1 = nn.Conv2D(in_channels, 64, 7, stride=2, padding=3, bias_attr=False)
         if norm == "FrozenBN":
-            _freeze_batch_norms(self)
+            _freeze_batch_norms(self, [name for name, _ in self.named_children()])
+        frozen = [name for part in _PARTS[:freeze_at] for name in part]
+        _freeze_batch_norms(self, frozen)
+        for name in frozen:
+            for parameter in getattr(self, name).parameters():
+                parameter.stop_gradient = True
         if pretrained is not None:
             load_pretrained(self, pretrained)
 
@@ -78,7 +93,7 @@ class _StrideIn1x1Block(resnet.BottleneckBlock):
     def __init__(self, in_channels, channels, stride=1, downsample=None, *args, **kwargs):
         super().__init__(in_channels, channels, 1, downsample, *args, **kwargs)
         if stride != 1:
-            self.conv1 = nn.Conv2D(in_channels, channels, 1, stride=stride, bias_attr=False)
+            self.conv1 = nn.Conv2D(in_channels, self.conv1.weight.shape[0], 1, stride=stride, bias_attr=False)
 
 
 def _deep_stem(in_channels):
@@ -114,9 +129,11 @@ class FrozenBatchNorm2D(nn.Layer):
         return F.batch_norm(x, self._mean, self._variance, self.weight, self.bias, epsilon=self.EPSILON)
 
 
-def _freeze_batch_norms(layer):
-    for name, child in layer.named_children():
+def _freeze_batch_norms(layer, names):
+    """Replaces the batch norms among the sublayers of these names, and all those inside them."""
+    for name in names:
+        child = getattr(layer, name)
         if isinstance(child, nn.BatchNorm2D):
             layer.add_sublayer(name, FrozenBatchNorm2D(child.weight.shape[0]))
         else:
-            _freeze_batch_norms(child)
+            _freeze_batch_norms(child, [inner for inner, _ in child.named_children()])

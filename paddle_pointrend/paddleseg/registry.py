@@ -5,6 +5,7 @@ from paddleseg.cvlibs import manager
 from paddle_pointrend.data.instances import CocoInstances
 from paddle_pointrend.data.transforms import PhotoMetricDistortion, RandomCrop, RandomResize, RGBToBGR
 from paddle_pointrend.losses import PointSampledCrossEntropyLoss
+from paddle_pointrend.models.instance import MaskRCNN, PointRendMaskHead, StandardMaskHead
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.models.resnet import ResNet
 from paddle_pointrend.models.semantic_fpn import SemanticFPN
@@ -18,7 +19,7 @@ def register_components() -> None:
         RuntimeError: a name that another package has registered for a component of its own.
     """
     for registry, components in (
-        (manager.MODELS, (PointRendSeg, SemanticFPN)),
+        (manager.MODELS, (PointRendSeg, SemanticFPN, MaskRCNN, StandardMaskHead, PointRendMaskHead)),
         (manager.BACKBONES, (ResNet, EfficientNetLite0, EfficientNetLite1, EfficientNetLite2)),
         (manager.DATASETS, (CocoInstances,)),
         (manager.TRANSFORMS, (PhotoMetricDistortion, RandomCrop, RandomResize, RGBToBGR)),

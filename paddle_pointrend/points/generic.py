@@ -59,7 +59,9 @@ def write_points(logits: paddle.Tensor, indices: paddle.Tensor, point_logits: pa
     return flat.reshape(logits.shape)
 
 
-def point_mlp(head: nn.Layer, fine_features: paddle.Tensor, coarse_logits: paddle.Tensor) -> paddle.Tensor:
+def point_mlp(
+    head: nn.Layer, fine_features: paddle.Tensor, coarse_logits: paddle.Tensor, classes: paddle.Tensor | None = None
+) -> paddle.Tensor:
     """Runs a PointHead as matrix products; the coarse logits have one of their own, so nothing is concatenated.
 
     What is added is added in place: on CPU a new tensor of this size costs more than the sum.
@@ -68,17 +70,20 @@ def point_mlp(head: nn.Layer, fine_features: paddle.Tensor, coarse_logits: paddl
         head: a PointHead.
         fine_features: [N, C, P].
         coarse_logits: [N, K, P].
+        classes: int64 [N], the class that is wanted of each, or None for all.
 
     Returns:
-        [N, K, P].
+        [N, K, P], or [N, 1, P] of `classes`.
     """
     x = fine_features
     for i, layer in enumerate([*head.layers, head.predictor]):
-        weight = layer.weight.squeeze(2)
-        product = paddle.matmul(weight[:, : x.shape[1]], x)
+        weight, bias = layer.weight.squeeze(2), layer.bias.unsqueeze(1)
+        if layer is head.predictor and classes is not None:
+            weight, bias = (paddle.gather(parameter, classes).unsqueeze(1) for parameter in (weight, bias))
+        product = paddle.matmul(weight[..., : x.shape[1]], x)
         if i == 0 or head.coarse_in_every_layer:
-            product.add_(paddle.matmul(weight[:, x.shape[1] :], coarse_logits))
-        x = product.add_(layer.bias.unsqueeze(1).astype(product.dtype))
+            product.add_(paddle.matmul(weight[..., x.shape[1] :], coarse_logits))
+        x = product.add_(bias.astype(product.dtype))
         if layer is not head.predictor:
             x = F.relu_(x)
     return x

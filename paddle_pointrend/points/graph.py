@@ -62,7 +62,9 @@ def write_points(logits: paddle.Tensor, indices: paddle.Tensor, point_logits: pa
     return flat.reshape(logits.shape)
 
 
-def point_mlp(head: nn.Layer, fine_features: paddle.Tensor, coarse_logits: paddle.Tensor) -> paddle.Tensor:
+def point_mlp(
+    head: nn.Layer, fine_features: paddle.Tensor, coarse_logits: paddle.Tensor, classes: paddle.Tensor | None = None
+) -> paddle.Tensor:
     """Runs a PointHead as 1x1 convolutions on [N, C, 1, P], which runtimes fuse with bias and ReLU."""
     coarse_logits = _fill_blocks(_as_image(coarse_logits), fine_features.shape[1])
     x = paddle.concat([_as_image(fine_features), coarse_logits], axis=1)
@@ -70,7 +72,11 @@ def point_mlp(head: nn.Layer, fine_features: paddle.Tensor, coarse_logits: paddl
         x = F.relu(_convolve(layer, x))
         if head.coarse_in_every_layer:
             x = paddle.concat([x, coarse_logits], axis=1)
-    return _convolve(head.predictor, x).flatten(2)
+    if classes is None:
+        return _convolve(head.predictor, x).flatten(2)
+    weight = paddle.gather(head.predictor.weight, classes).transpose([0, 2, 1])
+    bias = paddle.gather(head.predictor.bias, classes).reshape([-1, 1, 1])
+    return paddle.matmul(weight, x.flatten(2)[:, : weight.shape[2]]) + bias
 
 
 def _convolve(layer, x):

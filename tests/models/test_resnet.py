@@ -108,3 +108,24 @@ class TestPretrained:
         paddle.save(ResNet(50).state_dict(), str(tmp_path / "weights.pdparams"))
         with pytest.raises(CheckpointError, match=r"weights\.pdparams does not belong to this ResNet: 255 of"):
             ResNet(101, pretrained=str(tmp_path / "weights.pdparams"))
+
+
+class TestResNeXtAndFreezing:
+    def test_resnext_101_32x8d_has_its_published_number_of_parameters(self):
+        model = ResNet(101, groups=32, width_per_group=8)
+        # torchvision's resnext101_32x8d: 88,791,336 with a classifier of 2048 * 1000 + 1000.
+        assert sum(p.size for p in model.parameters() if not p.stop_gradient) == 88_791_336 - 2_049_000
+        assert list(model.layer1[0].conv2.weight.shape) == [256, 8, 3, 3]
+
+    def test_frozen_parts_keep_their_weights_and_statistics(self):
+        model = ResNet(50, freeze_at=2)
+        learning = {name.split(".")[0] for name, p in model.named_parameters() if not p.stop_gradient}
+        assert learning == {"layer2", "layer3", "layer4"}
+        norms = {name: type(layer) for name, layer in model.named_sublayers() if "BatchNorm" in type(layer).__name__}
+        frozen = {name.split(".")[0] for name, kind in norms.items() if kind is FrozenBatchNorm2D}
+        assert frozen == {"bn1", "layer1"} and len(norms) == 53
+        assert set(model.state_dict()) == set(ResNet(50).state_dict())
+
+    def test_more_parts_than_there_are(self):
+        with pytest.raises(ValueError, match=r"freeze_at must lie in \[0, 5\], got 6"):
+            ResNet(50, freeze_at=6)
