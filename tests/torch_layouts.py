@@ -22,15 +22,7 @@ def mmseg():
 
 def detectron2():
     """The authors' PointRend; MSRA ResNet with frozen norms, GroupNorm in the head."""
-    stem = "backbone.bottom_up.stem.conv1"
-    shapes = _conv(stem, 64, 3, 7) | _frozen_norm(f"{stem}.norm", 64)
-    for stage, block, conv, out_channels, channels, kernel in _bottleneck_convs():
-        part = "shortcut" if conv == 0 else f"conv{conv}"
-        name = f"backbone.bottom_up.res{stage + 1}.{block}.{part}"
-        shapes |= _conv(name, out_channels, channels, kernel) | _frozen_norm(f"{name}.norm", out_channels)
-    for level, channels in zip((2, 3, 4, 5), (256, 512, 1024, 2048)):
-        shapes |= _conv(f"backbone.fpn_lateral{level}", 256, channels, 1, bias=True)
-        shapes |= _conv(f"backbone.fpn_output{level}", 256, 256, 3, bias=True)
+    shapes = _detectron2_pyramid()
     for level, layers in zip((2, 3, 4, 5), ((0,), (0,), (0, 2), (0, 2, 4))):
         for layer in layers:
             name = f"sem_seg_head.coarse_sem_seg_head.p{level}.{layer}"
@@ -41,6 +33,44 @@ def detectron2():
         shapes |= _linear(f"sem_seg_head.point_head.fc{i + 1}", 256, channels)
     shapes |= _linear("sem_seg_head.point_head.predictor", NUM_CLASSES, 256)
     return shapes | {"pixel_mean": [3, 1, 1], "pixel_std": [3, 1, 1]}
+
+
+def detectron2_mask_rcnn(num_classes, fc_channels, is_pointrend):
+    """detectron2's Mask R-CNN, with the authors' mask head or its own; fully connected layers of fc_channels."""
+    shapes = _detectron2_pyramid() | {"pixel_mean": [3, 1, 1], "pixel_std": [3, 1, 1]}
+    for name, out_channels, kernel in (("conv", 256, 3), ("objectness_logits", 3, 1), ("anchor_deltas", 12, 1)):
+        shapes |= _conv(f"proposal_generator.rpn_head.{name}", out_channels, 256, kernel, bias=True)
+    shapes |= _fully_connected("roi_heads.box_head.fc1", fc_channels, 256 * 7 * 7)
+    shapes |= _fully_connected("roi_heads.box_head.fc2", fc_channels, fc_channels)
+    shapes |= _fully_connected("roi_heads.box_predictor.cls_score", num_classes + 1, fc_channels)
+    shapes |= _fully_connected("roi_heads.box_predictor.bbox_pred", 4 * num_classes, fc_channels)
+    head = "roi_heads.mask_head"
+    if not is_pointrend:
+        for i in range(4):
+            shapes |= _conv(f"{head}.mask_fcn{i + 1}", 256, 256, 3, bias=True)
+        shapes |= _conv(f"{head}.deconv", 256, 256, 2, bias=True)
+        return shapes | _conv(f"{head}.predictor", num_classes, 256, 1, bias=True)
+    shapes |= _conv(f"{head}.coarse_head.reduce_spatial_dim_conv", 256, 256, 2, bias=True)
+    shapes |= _fully_connected(f"{head}.coarse_head.fc1", fc_channels, 256 * 7 * 7)
+    shapes |= _fully_connected(f"{head}.coarse_head.fc2", fc_channels, fc_channels)
+    shapes |= _fully_connected(f"{head}.coarse_head.prediction", num_classes * 7 * 7, fc_channels)
+    for i in range(3):
+        shapes |= _linear(f"{head}.point_head.fc{i + 1}", 256, 256 + num_classes)
+    return shapes | _linear(f"{head}.point_head.predictor", num_classes, 256 + num_classes)
+
+
+def _detectron2_pyramid():
+    """MSRA ResNet with frozen norms and FPN."""
+    stem = "backbone.bottom_up.stem.conv1"
+    shapes = _conv(stem, 64, 3, 7) | _frozen_norm(f"{stem}.norm", 64)
+    for stage, block, conv, out_channels, channels, kernel in _bottleneck_convs():
+        part = "shortcut" if conv == 0 else f"conv{conv}"
+        name = f"backbone.bottom_up.res{stage + 1}.{block}.{part}"
+        shapes |= _conv(name, out_channels, channels, kernel) | _frozen_norm(f"{name}.norm", out_channels)
+    for level, channels in zip((2, 3, 4, 5), (256, 512, 1024, 2048)):
+        shapes |= _conv(f"backbone.fpn_lateral{level}", 256, channels, 1, bias=True)
+        shapes |= _conv(f"backbone.fpn_output{level}", 256, 256, 3, bias=True)
+    return shapes
 
 
 def torchvision():
@@ -122,6 +152,10 @@ def _conv(name, out_channels, channels, kernel, bias=False):
 
 def _linear(name, out_channels, channels):
     return {f"{name}.weight": [out_channels, channels, 1], f"{name}.bias": [out_channels]}
+
+
+def _fully_connected(name, out_channels, channels):
+    return {f"{name}.weight": [out_channels, channels], f"{name}.bias": [out_channels]}
 
 
 def _frozen_norm(name, channels):

@@ -39,7 +39,8 @@ def convert_state(tensors: Mapping[str, np.ndarray], source: str, model: nn.Laye
         source: "mmseg" or "detectron2", whole networks; "torchvision", "resnet_v1c" (mmsegmentation's
             `open-mmlab://resnet101_v1c`), "msra" (detectron2's `ImageNetPretrained/MSRA/R-101.pkl`) or
             "efficientnet_lite" (EfficientNet-Lite-PyTorch's), backbones.
-        model: the network that will load them, a PointRendSeg; for a backbone a ResNet or an EfficientNetLite.
+        model: the network that will load them, a PointRendSeg, or a MaskRCNN from "detectron2"; for a backbone
+            a ResNet or an EfficientNetLite.
 
     Returns:
         name -> array, for `model.set_state_dict`.
@@ -51,6 +52,7 @@ def convert_state(tensors: Mapping[str, np.ndarray], source: str, model: nn.Laye
     if source not in SOURCES:
         raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
     converted, origins, unexpected = {}, {}, []
+    prefix = "" if hasattr(model, "segmentor") else "segmentor."  # which a Mask R-CNN's backbone and FPN are without
     for key, array in tensors.items():
         try:
             new = rename_key(key, source)
@@ -58,7 +60,9 @@ def convert_state(tensors: Mapping[str, np.ndarray], source: str, model: nn.Laye
             unexpected.append(key)
             continue
         if new is not None:
+            new = new.removeprefix(prefix)
             converted[new], origins[new] = array, key
+    _transpose_fully_connected(converted, model)
     if source == "msra":
         converted |= _identity_statistics(converted)
     missing, extra, shapes = compare_state(model, converted)
@@ -81,6 +85,14 @@ def left_out(tensors: Mapping[str, np.ndarray], source: str) -> list[str]:
     return [key for key in tensors if rename_key(key, source) is None]
 
 
+def _transpose_fully_connected(converted, model):
+    """torch stores [out, in], Paddle [in, out]."""
+    for name, layer in model.named_sublayers():
+        weight = converted.get(f"{name}.weight")
+        if isinstance(layer, nn.Linear) and weight is not None and weight.ndim == 2:
+            converted[f"{name}.weight"] = np.ascontiguousarray(weight.T)
+
+
 def _identity_statistics(converted):
     """Makes statistics that do nothing: Caffe2's networks have theirs folded into scale and shift."""
     scales = {key: array for key, array in converted.items() if array.ndim == 1 and key.endswith(".weight")}
@@ -100,10 +112,13 @@ def _named(what, names, most=6):
 
 
 def _check_strides(model, source):
-    backbone = model.segmentor.backbone if hasattr(model, "segmentor") else model
-    wanted, found = SOURCES[source], getattr(backbone, "stride_in_1x1", None)
+    backbone = model
+    for name in ("segmentor", "backbone"):
+        backbone = getattr(backbone, name, backbone)
+    is_resnext = getattr(backbone, "groups", 1) > 1  # of which no source has them there
+    wanted, found = SOURCES[source] and not is_resnext, getattr(backbone, "stride_in_1x1", None)
     if found is not None and found != wanted:
         raise ConversionError(
-            f"networks of {source} need `stride_in_1x1: {str(wanted).lower()}` in the backbone, this one has {found}: "
-            "the tensors would fit, the output would be wrong"
+            f"{'ResNeXts' if is_resnext else 'networks'} of {source} need `stride_in_1x1: {str(wanted).lower()}` in "
+            f"the backbone, this one has {found}: the tensors would fit, the output would be wrong"
         )

@@ -1,6 +1,7 @@
 """What the sources call the tensors of our networks: one table of renames a source.
 
-Every tensor is a convolution's or a norm's, which torch, Caffe2 and Paddle store alike: renaming is all there is to do.
+Convolutions and norms are stored alike by torch, Caffe2 and Paddle: renaming is all there is to do. Of fully connected
+layers the weights are transposed besides, by `convert_state`.
 """
 
 import re
@@ -71,6 +72,17 @@ def _head_layer(first_level):
     return rename
 
 
+def _pointrend_mask_layer(head, name):
+    fully_connected = {"coarse": r"(?:coarse_mask_)?fc(\d)\.(.*)", "point": r"fc(\d)\.(.*)"}[head]
+    layers = {"coarse": "fcs", "point": "layers"}[head]
+    table = (
+        (fully_connected, lambda m: f"{layers}.{int(m[1]) - 1}.{m[2]}"),
+        (r"reduce_spatial_dim_conv\.(.*)", r"reduce.\1"),
+        (r"((prediction|predictor)\..*)", r"\1"),
+    )
+    return _look_up(name, table, f"mask_head.{head}_head.")
+
+
 # What training leaves in checkpoints of mmcv and mmengine: averaged weights, an auxiliary head's, mean and std.
 _OF_TRAINING = ((r"ema_.*", None), (r"auxiliary_head\..*", None), (r"data_preprocessor\..*", None))
 
@@ -93,6 +105,14 @@ _DETECTRON2 = (
     (r"sem_seg_head\.coarse_sem_seg_head\.predictor\.(.*)", r"segmentor.head.classifier.\1"),
     (r"sem_seg_head\.point_head\.fc(\d)\.(.*)", lambda m: f"point_head.layers.{int(m[1]) - 1}.{m[2]}"),
     (r"sem_seg_head\.point_head\.predictor\.(.*)", r"point_head.predictor.\1"),
+    (r"proposal_generator\.rpn_head\.(.*)", r"rpn.\1"),
+    (r"roi_heads\.box_head\.fc(\d)\.(.*)", lambda m: f"box_head.fcs.{int(m[1]) - 1}.{m[2]}"),
+    (r"roi_heads\.box_predictor\.(.*)", r"box_head.\1"),
+    (r"roi_heads\.mask_head\.mask_fcn(\d)\.(.*)", lambda m: f"mask_head.convs.{int(m[1]) - 1}.{m[2]}"),
+    (r"roi_heads\.mask_head\.((deconv|predictor)\..*)", r"mask_head.\1"),
+    # Older checkpoints of PointRend have the names mask_coarse_head, mask_point_head and coarse_mask_fc1.
+    (r"roi_heads\.mask_(head\.)?(coarse|point)_head\.(.*)", lambda m: _pointrend_mask_layer(m[2], m[3])),
+    (r"proposal_generator\.anchor_generator\.cell_anchors\.\d", None),
     (r"pixel_(mean|std)", None),
 )
 
