@@ -67,15 +67,38 @@ def resize_nearest(x, size):
     return x[:, :, rows][:, :, :, columns]
 
 
-def convolve(x, weight, bias=None):
-    """Stride 1, odd kernel, zero padding to the same size."""
-    pad = weight.shape[2] // 2
+def convolve(x, weight, bias=None, *, stride=1, dilation=1):
+    """Odd kernel, zero padding that keeps size / stride, rounded up."""
+    pad = dilation * (weight.shape[2] // 2)
     height, width = x.shape[2:]
     padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    out = np.zeros((x.shape[0], weight.shape[0], height, width))
+    out = np.zeros((x.shape[0], weight.shape[0], -(-height // stride), -(-width // stride)))
     for i, j in itertools.product(range(weight.shape[2]), range(weight.shape[3])):
-        out += np.einsum("oc,nchw->nohw", weight[:, :, i, j], padded[:, :, i : i + height, j : j + width])
+        rows, columns = i * dilation, j * dilation
+        shifted = padded[:, :, rows : rows + height : stride, columns : columns + width : stride]
+        out += np.einsum("oc,nchw->nohw", weight[:, :, i, j], shifted)
     return out if bias is None else out + bias.reshape(1, -1, 1, 1)
+
+
+def transposed_convolve(x, weight):
+    """Kernel 4, stride 2, padding 1: each pixel paints weight [in, out, 4, 4] around its 2x2 of a doubled map."""
+    num_images, _, height, width = x.shape
+    out = np.zeros((num_images, weight.shape[1], 2 * height + 2, 2 * width + 2))
+    for row, column in itertools.product(range(height), range(width)):
+        painted = np.einsum("nc,coij->noij", x[:, :, row, column], weight)
+        out[:, :, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += painted
+    return out[:, :, 1:-1, 1:-1]
+
+
+def max_pool(x, window, stride):
+    """Windows of 2 begin at the pixel, windows of 3 lie around it; cut off at the borders, sizes rounded up."""
+    height, width = x.shape[2:]
+    out = np.zeros((*x.shape[:2], -(-height // stride), -(-width // stride)))
+    for i, j in itertools.product(range(out.shape[2]), range(out.shape[3])):
+        top, left = i * stride - window // 3, j * stride - window // 3
+        cell = x[:, :, max(top, 0) : top + window, max(left, 0) : left + window]
+        out[:, :, i, j] = cell.max(axis=(2, 3))
+    return out
 
 
 def point_mlp(fine, coarse, weights, biases, coarse_in_every_layer):
