@@ -8,7 +8,9 @@ from paddle_pointrend.losses import PointSampledCrossEntropyLoss
 from paddle_pointrend.models.instance import MaskRCNN, PointRendMaskHead, StandardMaskHead
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.models.resnet import ResNet
+from paddle_pointrend.models.segmentors import DeepLabV1, DeepLabV2, GCUNet, SkipFCN
 from paddle_pointrend.models.semantic_fpn import SemanticFPN
+from paddle_pointrend.models.vgg import VGG16
 from paddle_pointrend.paddleseg.backbones import EfficientNetLite0, EfficientNetLite1, EfficientNetLite2
 
 
@@ -18,9 +20,10 @@ def register_components() -> None:
     Raises:
         RuntimeError: a name that another package has registered for a component of its own.
     """
+    segmentors = (SemanticFPN, SkipFCN, DeepLabV1, DeepLabV2, GCUNet)
     for registry, components in (
-        (manager.MODELS, (PointRendSeg, SemanticFPN, MaskRCNN, StandardMaskHead, PointRendMaskHead)),
-        (manager.BACKBONES, (ResNet, EfficientNetLite0, EfficientNetLite1, EfficientNetLite2)),
+        (manager.MODELS, (PointRendSeg, *segmentors, MaskRCNN, StandardMaskHead, PointRendMaskHead)),
+        (manager.BACKBONES, (ResNet, VGG16, EfficientNetLite0, EfficientNetLite1, EfficientNetLite2)),
         (manager.DATASETS, (CocoInstances,)),
         (manager.TRANSFORMS, (PhotoMetricDistortion, RandomCrop, RandomResize, RGBToBGR)),
         (manager.LOSSES, (PointSampledCrossEntropyLoss,)),
