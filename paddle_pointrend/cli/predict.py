@@ -12,6 +12,7 @@ import numpy as np
 from paddleseg.utils import logger
 from tqdm import tqdm
 
+from paddle_pointrend.cli import instances
 from paddle_pointrend.cli.common import add_common_arguments, make_save_dir, set_device
 from paddle_pointrend.cli.inference import add_inference_arguments, inference_settings
 from paddle_pointrend.cli.prediction_files import check_output_names, color_map, predict_large_image, save_prediction
@@ -23,7 +24,7 @@ from paddle_pointrend.deploy.runtimes import PRECISIONS, RUNTIMES
 from paddle_pointrend.deploy.trained_weights import MANY_IMAGES
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.inference import OutputError, resize_maps
-from paddle_pointrend.paddleseg.configs import load_config
+from paddle_pointrend.paddleseg.configs import is_instance_config, load_config
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 
 LARGE_IMAGE = 2**26  # pixels: 8192 x 8192; of larger ones neither pixels nor pictures are whole in memory
@@ -62,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     set_device(args.device)
     logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL's errors are raised too
     config = load_config(args.config, opts=args.opts)
+    if is_instance_config(config):
+        return instances.predict(args, config)
     try:
         images, root = find_images(args.image_path, (config.dic.get("val_dataset") or {}).get("separator", " "))
     except ImageError as error:

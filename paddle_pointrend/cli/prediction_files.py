@@ -54,23 +54,22 @@ def save_prediction(
     Raises:
         ImageError: OpenCV does not write images of this kind. UsageError: the files cannot be written.
     """
-    name = _output_name(image, root)
-    added = pathlib.Path(save_dir) / "added_prediction" / name
-    if name.suffix.lower() not in _WRITABLE:
-        added = added.with_suffix(".png")
-    colored = (pathlib.Path(save_dir) / "pseudo_color_prediction" / name).with_suffix(".png")
+    colored = (pathlib.Path(save_dir) / "pseudo_color_prediction" / _output_name(image, root)).with_suffix(".png")
     palette_png = io.BytesIO()
     visualize.get_pseudo_color_map(labels, colors).save(palette_png, format="PNG")
-    pictures = {
-        added: _encode(_overlay(pixels, labels, colors), added.suffix),
-        colored: palette_png.getvalue(),
-    }
-    for file, data in pictures.items():
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, data)
-        except OSError as error:
-            raise UsageError(f"cannot write {file}: {error.strerror}") from error
+    write_picture(picture_file(save_dir, image, root), _overlay(pixels, labels, colors))
+    _write(colored, palette_png.getvalue())
+
+
+def picture_file(save_dir: str | os.PathLike, image: str, root: str | None) -> pathlib.Path:
+    """Names the picture in added_prediction/ of an image; arguments as of `save_prediction`."""
+    file = pathlib.Path(save_dir) / "added_prediction" / _output_name(image, root)
+    return file if file.suffix.lower() in _WRITABLE else file.with_suffix(".png")
+
+
+def write_picture(file: pathlib.Path, picture: np.ndarray) -> None:
+    """Writes a picture, uint8 [H, W, 3] in BGR, and makes its folder; errors as of `save_prediction`."""
+    _write(file, _encode(picture, file.suffix))
 
 
 def predict_large_image(
@@ -105,6 +104,14 @@ def _overlay(pixels, labels, colors):
     image = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels[..., ::-1]
     palette = np.reshape(colors, (-1, 3)).astype(np.uint8)[:, ::-1]
     return cv2.addWeighted(np.ascontiguousarray(image), 0.6, palette[labels], 0.4, 0)
+
+
+def _write(file, data):
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, data)
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _encode(picture, suffix):

@@ -7,6 +7,7 @@ import shlex
 
 from paddleseg.utils import logger
 
+from paddle_pointrend.cli import instances
 from paddle_pointrend.cli.common import (
     add_common_arguments,
     make_save_dir,
@@ -15,7 +16,7 @@ from paddle_pointrend.cli.common import (
     random_seed,
     set_device,
 )
-from paddle_pointrend.paddleseg.configs import load_config
+from paddle_pointrend.paddleseg.configs import is_instance_config, load_config
 from paddle_pointrend.paddleseg.models import WEIGHTS
 from paddle_pointrend.paddleseg.training import parse_profiler_options, train_model
 
@@ -95,6 +96,9 @@ def run(args: argparse.Namespace) -> int:
         iters=args.iters,
         batch_size=args.batch_size,
     )
+    if is_instance_config(config):
+        say_how_to_evaluate(args.config, instances.train(args, config), args.opts)
+        return 0
     make_save_dir(args.save_dir)
     options = {name: getattr(args, name) for name in TRAINING_OPTIONS}
     last = train_model(config, args.save_dir, **options)

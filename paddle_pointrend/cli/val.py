@@ -1,4 +1,4 @@
-"""paddle-pointrend val: mIoU, mAcc, class IoU and boundary IoU, of the coarse and the refined prediction."""
+"""paddle-pointrend val: mIoU, mAcc, class IoU and boundary IoU, or AP of instances, coarse and refined."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.datasets import Dataset
 from paddleseg.utils import logger
 
+from paddle_pointrend.cli import instances
 from paddle_pointrend.cli.common import add_common_arguments, non_negative_int, set_device
 from paddle_pointrend.cli.inference import add_inference_arguments, inference_options, inference_settings
 from paddle_pointrend.data import cityscapes
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import comparison_table
 from paddle_pointrend.files import check_writable, write_json
-from paddle_pointrend.paddleseg.configs import build, load_config
+from paddle_pointrend.paddleseg.configs import build, is_instance_config, load_config
 from paddle_pointrend.paddleseg.datasets import check_files
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
@@ -38,6 +39,10 @@ def run(args: argparse.Namespace) -> int:
         _check_writable(args.json)
     set_device(args.device)
     config = load_config(args.config, opts=args.opts)
+    if is_instance_config(config):
+        measured = instances.val(args, config)
+        _report(args, measured)
+        return 0
     model = load_model(config, args.model_path)
     settings = inference_settings(args, config.test_config, "aug_eval")
     options = inference_options(settings)
@@ -47,20 +52,7 @@ def run(args: argparse.Namespace) -> int:
     summaries = evaluate_predictions(model, dataset, options, num_workers=args.num_workers)
     if rank_and_size()[0] == 0:
         print(comparison_table(summaries, names))
-        if args.json:
-            report = {
-                "config": args.config,
-                "model_path": args.model_path,
-                "images": len(dataset),
-                "classes": names,
-                "inference": settings,
-                "predictions": summaries,
-            }
-            try:
-                write_json(args.json, report)
-            except OSError as error:
-                raise UsageError(f"--json {args.json}: cannot write this file: {error.strerror}") from error
-            logger.info(f"The measures are in {args.json}")
+        _report(args, {"images": len(dataset), "classes": names, "inference": settings, "predictions": summaries})
     return 0
 
 
@@ -72,6 +64,17 @@ def class_names(config: Config, dataset: Dataset) -> list[str] | None:
     if names is not None and len(names) != dataset.num_classes:
         raise UsageError(f"class_names has {len(names)} names, the dataset {dataset.num_classes} classes")
     return None if names is None else list(names)
+
+
+def _report(args, measured):
+    """Writes --json; `measured` is None but in the first process."""
+    if not args.json or measured is None:
+        return
+    try:
+        write_json(args.json, {"config": args.config, "model_path": args.model_path, **measured})
+    except OSError as error:
+        raise UsageError(f"--json {args.json}: cannot write this file: {error.strerror}") from error
+    logger.info(f"The measures are in {args.json}")
 
 
 def _check_writable(path):

@@ -6,6 +6,7 @@ Shapes: M objects of an image; H, W its size after resizing.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class CocoInstances:
         channels: "RGB" or "BGR", the order in which the network reads.
 
     Raises:
-        UsageError: annotations that are not there or wrong, sizes or channels that cannot be.
+        UsageError: sizes or channels that cannot be.
     """
 
     def __init__(
@@ -78,7 +79,12 @@ class CocoInstances:
         self.mean, self.std = _check_three("mean", mean), _check_three("std", std)
         if not (self.std > 0).all():
             raise UsageError(f"std is {list(std)}, expected numbers above 0")
-        self.coco = CocoData(os.path.join(dataset_root, annotations), os.path.join(dataset_root, images))
+        self.annotations, self.images = (os.path.join(dataset_root, name) for name in (annotations, images))
+
+    @functools.cached_property
+    def coco(self) -> CocoData:
+        """The annotations, read when first needed: who only predicts has none. UsageError if they are wrong."""
+        return CocoData(self.annotations, self.images)
 
     @property
     def num_classes(self) -> int:

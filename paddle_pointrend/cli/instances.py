@@ -1,0 +1,148 @@
+"""What train, val and predict do where the config's model finds instances."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from paddleseg.cvlibs import Config
+from paddleseg.utils import logger
+from tqdm import tqdm
+
+from paddle_pointrend.cli.common import make_save_dir
+from paddle_pointrend.cli.prediction_files import check_output_names, picture_file, write_picture
+from paddle_pointrend.data.images import ImageError, find_images, read_image
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.evaluation import instance_table
+from paddle_pointrend.evaluation.instance_pictures import draw_instances, instance_colors
+from paddle_pointrend.files import write_json
+from paddle_pointrend.paddleseg.configs import make_builder
+from paddle_pointrend.paddleseg.distributed import gather, rank_and_size
+from paddle_pointrend.paddleseg.instance_data import build_instance_dataset
+from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
+from paddle_pointrend.paddleseg.instance_prediction import Instances, instance_classes, predict_instances
+from paddle_pointrend.paddleseg.instance_training import train_instances
+from paddle_pointrend.paddleseg.models import load_model
+
+RESULTS = "predictions.json"
+DRAWN_SCORE = 0.5  # of this score on an instance is drawn; the JSON file has all
+_TRAINING_OPTIONS = (
+    "do_eval",
+    "resume_model",
+    "seed",
+    "num_workers",
+    "use_vdl",
+    "save_interval",
+    "log_iters",
+    "keep_checkpoint_max",
+)
+# Flags that say nothing to a network of instances, by command, and their values where they were not given.
+_NOT_FOR_INSTANCES = {
+    "train": {
+        "use_ema": False,
+        "precision": "fp32",
+        "profiler_options": None,
+        "repeats": 1,
+        "to_static_training": False,
+    },
+    "val": {"aug_eval": False, "is_slide": False},
+    "predict": {"aug_pred": False, "is_slide": False, "custom_color": None, "precision": "fp32", "runtime": None},
+}
+
+
+def train(args: argparse.Namespace, config: Config) -> pathlib.Path:
+    """Trains; returns the folder of the weights to evaluate."""
+    _refuse_flags(args, "train")
+    make_save_dir(args.save_dir)
+    last = train_instances(config, args.save_dir, **{name: getattr(args, name) for name in _TRAINING_OPTIONS})
+    best = pathlib.Path(args.save_dir) / "best_model"
+    return best if args.do_eval and best.is_dir() else last
+
+
+def val(args: argparse.Namespace, config: Config) -> dict[str, Any] | None:
+    """Evaluates and prints the table; returns what --json holds beside the arguments, None but in the first process."""
+    _refuse_flags(args, "val")
+    model = load_model(config, args.model_path)
+    dataset = build_instance_dataset(make_builder(config), config, "val_dataset")
+    summaries = evaluate_instances(model, dataset)
+    if rank_and_size()[0] > 0:
+        return None
+    print(instance_table(summaries, dataset.coco.class_names))
+    return {"images": len(dataset), "classes": dataset.coco.class_names, "predictions": summaries}
+
+
+def predict(args: argparse.Namespace, config: Config) -> int:
+    """Writes SAVE_DIR/predictions.json and pictures; returns the exit code, 1 if images were skipped."""
+    _refuse_flags(args, "predict")
+    try:
+        images, root = find_images(args.image_path)
+    except ImageError as error:
+        raise UsageError(f"--image_path {error}") from error
+    check_output_names(images, root)
+    make_save_dir(args.save_dir)
+    model = load_model(config, args.model_path)
+    dataset = make_builder(config).build_component(config.val_dataset_cfg)
+    names, category_ids = instance_classes(config, dataset)
+    ids = _image_ids(images, dataset)
+    rank, size = rank_and_size()
+    results, broken = [], []
+    for image in tqdm(images[rank::size], "predicting", unit="image", disable=rank > 0):
+        try:
+            pixels = read_image(image)
+            found = predict_instances(model, dataset, pixels)
+            file_name = os.path.relpath(image, root) if root else os.path.basename(image)
+            results += [
+                {"image_id": ids[image], "file_name": file_name, **result}
+                for result in found.as_coco(ids[image], category_ids)
+            ]
+            write_picture(picture_file(args.save_dir, image, root), draw(pixels, found, names)[..., ::-1])
+        except ImageError as error:
+            broken.append(image)
+            tqdm.write(f"skipped {image}: {error}")
+    results, broken = ([item for part in gather(share) for item in part] for share in (results, broken))
+    order = {ids[image]: position for position, image in enumerate(images)}
+    results.sort(key=lambda result: order[result["image_id"]])
+    if rank == 0:
+        _write_results(pathlib.Path(args.save_dir) / RESULTS, results)
+        logger.info(
+            f"{len(results)} instances of {len(images) - len(broken)} images are in {args.save_dir}: {RESULTS}, and "
+            f"pictures of those with a score of at least {DRAWN_SCORE} in added_prediction/"
+        )
+        if broken:
+            logger.error(f"{len(broken)} of {len(images)} images were skipped: {', '.join(broken)}")
+    return 1 if broken else 0
+
+
+def draw(pixels: Any, instances: Instances, names: Sequence[str]) -> Any:
+    """Draws the instances of at least DRAWN_SCORE over an image, uint8 [H, W, 3] in RGB."""
+    count = int((instances.scores >= DRAWN_SCORE).sum())  # best first
+    labels = [f"{names[i]} {score:.2f}" for i, score in zip(instances.classes[:count], instances.scores)]
+    return draw_instances(pixels, instances.boxes[:count], instances.masks()[:count], labels, instance_colors(count))
+
+
+def _refuse_flags(args, command):
+    for name, default in _NOT_FOR_INSTANCES[command].items():
+        if getattr(args, name) != default:
+            raise UsageError(
+                f"--{name} is for networks of labels, but the model of --config {args.config} finds instances"
+            )
+
+
+def _image_ids(images, dataset):
+    """The ids that val_dataset has for the images if it has all of them, else their numbers from 1."""
+    if os.path.isfile(dataset.annotations):
+        known = {os.path.realpath(image.path): image.id for image in dataset.coco.images}
+        paths = [os.path.realpath(image) for image in images]
+        if all(path in known for path in paths):
+            return {image: known[path] for image, path in zip(images, paths)}
+    return {image: number for number, image in enumerate(images, start=1)}
+
+
+def _write_results(file, results):
+    try:
+        write_json(file, results)
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error

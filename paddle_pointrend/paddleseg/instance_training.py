@@ -1,0 +1,211 @@
+"""Trains a network of instances: a loop of our own on Paddle's optimizer, DataLoader and data parallel engine.
+
+What an iteration draws by chance follows from the seed, its number and the process alone: so a training that goes on
+from a checkpoint is the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import time
+
+import numpy as np
+import paddle
+from paddleseg.cvlibs import Config
+from paddleseg.utils import logger, utils
+
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.files import whole_file, write_json
+from paddle_pointrend.models.weights import read_state
+from paddle_pointrend.paddleseg.checkpoints import OPTIMIZER, folder_to_resume, iteration_of
+from paddle_pointrend.paddleseg.configs import build, make_builder, path_of
+from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.instance_data import TrainingBatches, build_instance_dataset, read_batches
+from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
+from paddle_pointrend.paddleseg.instance_log import TrainingLog
+from paddle_pointrend.paddleseg.models import WEIGHTS
+from paddle_pointrend.paddleseg.saving import SCORE, set_earlier_run_aside
+
+SEED = "seed.json"  # beside the weights of a checkpoint
+
+
+def train_instances(
+    config: Config,
+    save_dir: str | os.PathLike,
+    *,
+    do_eval: bool = False,
+    resume_model: str | os.PathLike | None = None,
+    seed: int | None = None,
+    num_workers: int = 0,
+    use_vdl: bool = False,
+    save_interval: int = 1000,
+    log_iters: int = 10,
+    keep_checkpoint_max: int = 5,
+) -> pathlib.Path:
+    """Trains the network of a config of instances; writes iter_N/ into save_dir.
+
+    Args:
+        config: what `load_config` read.
+        save_dir: a folder that exists.
+        do_eval: whether to evaluate on val_dataset at every checkpoint, and to keep best_model/, by (refined) mask AP.
+        resume_model: a folder iter_N to go on from, "auto" for the newest whole one in save_dir, None to start anew.
+        seed: of everything random; None for one by chance, or that of the checkpoint.
+        num_workers: processes that read data; 0 for this one.
+        use_vdl: whether to write curves for VisualDL into save_dir.
+        save_interval: iterations between checkpoints.
+        log_iters: iterations between log lines.
+        keep_checkpoint_max: checkpoints to keep, 0 for all.
+
+    Returns:
+        The folder with the last iteration's checkpoint.
+
+    Raises:
+        UsageError: data or a checkpoint that do not fit, a training that diverges.
+    """
+    rank, num_processes = rank_and_size()
+    if num_processes > 1 and not paddle.distributed.is_initialized():
+        paddle.distributed.init_parallel_env()
+    # Optimizer states go by names that Paddle numbers: from 0, whatever was built before.
+    with paddle.utils.unique_name.guard():
+        seed = _common_seed(seed)
+        train_dataset, val_dataset, model, optimizer = _build_parts(config, do_eval, seed)
+        checkpoint = folder_to_resume(model, resume_model, save_dir)
+        start = 0
+        if checkpoint is not None:
+            start, seed = _resume(model, optimizer, checkpoint, seed)
+        if checkpoint is not None and start >= config.iters:
+            logger.info(f"{checkpoint} has all of the {config.iters} iterations: nothing to train")
+            return checkpoint
+        if checkpoint is None and rank == 0:
+            set_earlier_run_aside(save_dir)
+        batches = TrainingBatches(
+            train_dataset,
+            config.batch_size,
+            config.iters,
+            seed=seed,
+            start=start,
+            rank=rank,
+            num_processes=num_processes,
+        )
+        log = TrainingLog(
+            save_dir,
+            iters=config.iters,
+            batch_size=config.batch_size,
+            iters_per_epoch=max(1, len(batches.images) // (config.batch_size * num_processes)),
+            use_vdl=use_vdl and rank == 0,
+        )
+        network = paddle.DataParallel(model) if num_processes > 1 else model
+        network.train()
+        saved: list[pathlib.Path] = []
+        for iteration, losses, times in _iterations(network, optimizer, batches, start, num_workers):
+            log.note(losses, *times)
+            if iteration % log_iters == 0 and rank == 0:
+                log.write(iteration, optimizer.get_lr())
+            optimizer._learning_rate.step()
+            if iteration % save_interval and iteration < config.iters:
+                continue
+            if rank == 0:
+                saved.append(_save(model, optimizer, seed, pathlib.Path(save_dir) / f"iter_{iteration}"))
+                while len(saved) > keep_checkpoint_max > 0:
+                    shutil.rmtree(saved.pop(0))
+            if val_dataset is not None:
+                model.eval()
+                measured = _headline(evaluate_instances(model, val_dataset, progress=False))
+                network.train()
+                if rank == 0:
+                    _keep_best(model, measured, save_dir, iteration)
+                    log.scalars("Evaluate", measured, iteration)
+        log.close()
+        return pathlib.Path(save_dir) / f"iter_{config.iters}"
+
+
+def _common_seed(seed):
+    """The seed of all processes: the one that was asked for, or one that the first process draws."""
+    drawn = paddle.to_tensor([np.random.SeedSequence().generate_state(1)[0] % 2**31 if seed is None else seed], "int64")
+    if seed is None and rank_and_size()[1] > 1:
+        paddle.distributed.broadcast(drawn, 0)
+    return int(drawn)
+
+
+def _build_parts(config, do_eval, seed):
+    """The data sets, checked, the network and its optimizer. The same weights in all processes."""
+    builder = make_builder(config)
+    train_dataset = build_instance_dataset(builder, config, "train_dataset")
+    val_dataset = build_instance_dataset(builder, config, "val_dataset") if do_eval else None
+    utils.set_seed(seed)
+    build(builder, path_of(config), "model")
+    builder.model = utils.convert_sync_batchnorm(builder.model, paddle.get_device().split(":")[0])
+    return train_dataset, val_dataset, builder.model, build(builder, path_of(config), "optimizer")
+
+
+def _resume(model, optimizer, checkpoint, seed):
+    """Loads a checkpoint; returns its iteration and the training's seed."""
+    model.set_state_dict(read_state(checkpoint / WEIGHTS))
+    optimizer.set_state_dict(read_state(checkpoint / OPTIMIZER))
+    try:
+        seed = int(json.loads((checkpoint / SEED).read_text())["seed"])
+    except (OSError, ValueError, KeyError, TypeError):
+        logger.warning(f"{checkpoint} has no readable {SEED}: from here on the training draws other random numbers")
+    iteration = iteration_of(checkpoint)
+    logger.info(f"Goes on from {checkpoint}, iteration {iteration}, seed {seed}")
+    return iteration, seed
+
+
+def _iterations(network, optimizer, batches, start, num_workers):
+    """Trains; yields (iteration, {loss: value}, (seconds of reading, seconds of all)) after each optimizer step."""
+    began = time.time()
+    for iteration, (images, sizes, targets) in enumerate(read_batches(batches, num_workers), start=start + 1):
+        read = time.time()
+        paddle.seed(batches.random_seed(iteration))
+        try:
+            losses = network(images, sizes, targets)
+        except FloatingPointError as error:
+            raise UsageError(f"iteration {iteration}: {error}") from error
+        total = sum(losses.values())
+        if not np.isfinite(float(total)):
+            raise UsageError(
+                f"iteration {iteration}: the training has diverged, its loss is {float(total)}; lower the learning rate"
+            )
+        total.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        ended = time.time()
+        yield iteration, {name: float(loss) for name, loss in losses.items()}, (read - began, ended - began)
+        began = time.time()
+
+
+def _save(model, optimizer, seed, folder):
+    """Writes a checkpoint, every file whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / SEED, {"seed": seed})
+    for name, state in ((OPTIMIZER, optimizer.state_dict()), (WEIGHTS, model.state_dict())):
+        with whole_file(folder / name) as draft:
+            paddle.save(state, str(draft))
+    return folder
+
+
+def _headline(summaries):
+    """The figures of the log and the curves: AP of each kind, of the best prediction."""
+    best = list(summaries.values())[-1]
+    return {f"{kind}_ap": best[kind]["ap"] or 0.0 for kind in best}
+
+
+def _keep_best(model, measured, save_dir, iteration):
+    """Logs an evaluation, and keeps its weights where no earlier one was better by mask AP."""
+    figures = ", ".join(f"{name.replace('_ap', ' AP')} {100 * value:.2f}" for name, value in measured.items())
+    logger.info(f"[EVAL] iter: {iteration}, {figures}")
+    folder = pathlib.Path(save_dir) / "best_model"
+    try:
+        before = float(json.loads((folder / SCORE).read_text())["mask_ap"])
+    except (OSError, ValueError, KeyError, TypeError):
+        before = -1.0
+    if measured["mask_ap"] > before:
+        folder.mkdir(exist_ok=True)
+        with whole_file(folder / WEIGHTS) as draft:
+            paddle.save(model.state_dict(), str(draft))
+        write_json(folder / SCORE, {**measured, "iteration": iteration})
+    else:
+        logger.info(f"[EVAL] {folder} stays: its mask AP is {100 * before:.2f}")
