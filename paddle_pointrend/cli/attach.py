@@ -10,7 +10,8 @@ from paddleseg.utils import logger
 from paddle_pointrend.cli.common import check_output, output_error, positive_float, positive_int
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.paddleseg.attach import ITERS, LEARNING_RATE, attach_pointrend, write_config
-from paddle_pointrend.paddleseg.configs import files_of, load_config
+from paddle_pointrend.paddleseg.attach_instances import attach_mask_head
+from paddle_pointrend.paddleseg.configs import files_of, is_instance_config, load_config
 from paddle_pointrend.paddleseg.models import WEIGHTS
 
 _HEAD = """\
@@ -43,14 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the config, after its model was built and run; returns the exit code."""
-    load_config(args.config)  # a mistake in it is named before one in OUT
+    config = load_config(args.config)  # a mistake in it is named before one in OUT
     if not args.output.endswith((".yml", ".yaml")):
         raise UsageError(f"OUT must end in .yml, which PaddleSeg looks for; got {args.output}")
     if os.path.realpath(args.output) in map(os.path.realpath, files_of(args.config)):
         raise UsageError(f"{args.output} is what --config {args.config} is read from; choose another OUT")
     check_output(args.output)
-    options = {name: getattr(args, name) for name in ("iters", "learning_rate", "coarse", "fine")}
-    attached = attach_pointrend(args.config, args.model_path, **options)
+    attached = _attach(args, config)
     train, val = _next_commands(args.output, attached.changes["iters"])
     train_lines, val_lines = (" \\\n    ".join(command) for command in (train, val))
     head = _HEAD.format(host=attached.host, config=args.config, reads=attached.reads, train=train_lines, val=val_lines)
@@ -61,6 +61,15 @@ def run(args: argparse.Namespace) -> int:
     logger.info(f"Wrote {args.output}, PointRend on {attached.host}.\n{attached.reads}")
     logger.info(f"To train the point head, then to compare coarse and refined:\n{' '.join(train)}\n{' '.join(val)}")
     return 0
+
+
+def _attach(args, config):
+    options = {name: getattr(args, name) for name in ("iters", "learning_rate")}
+    if not is_instance_config(config):
+        return attach_pointrend(args.config, args.model_path, **options, coarse=args.coarse, fine=args.fine)
+    if args.coarse or args.fine:
+        raise UsageError(f"--coarse and --fine are for networks of labels, --config {args.config} finds instances")
+    return attach_mask_head(args.config, args.model_path, **options)
 
 
 def _next_commands(output, iters):

@@ -90,7 +90,7 @@ def compare_state(
     return missing, extra, {key: (found[key], wanted[key]) for key in both if found[key] != wanted[key]}
 
 
-def load_pretrained(model: nn.Layer, path: str) -> None:
+def load_pretrained(model: nn.Layer, path: str, *, new_part: str | None = None) -> None:
     """Loads weights to start a training from, all or none.
 
     One difference is allowed: where the model has another number of classes than the weights, the tensors that
@@ -99,6 +99,8 @@ def load_pretrained(model: nn.Layer, path: str) -> None:
     Args:
         model: the layer.
         path: a .pdparams file, or a URL of one.
+        new_part: what the names of a part of the model begin with that may be another one in the file: then it keeps
+            its random values.
 
     Raises:
         CheckpointError: no such file, a file that cannot be read, weights of another network.
@@ -106,6 +108,10 @@ def load_pretrained(model: nn.Layer, path: str) -> None:
     file = get_weights_path_from_url(path) if urlparse(path).scheme in ("http", "https") else path
     state = read_state(file)
     missing, extra, shapes = compare_state(model, state)
+    if new_part is not None and any(name.startswith(new_part) for name in missing + extra):
+        own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(new_part)}
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(new_part)} | own
+        missing, extra, shapes = compare_state(model, state)
     differences = {a - b for found, expected in shapes.values() for a, b in zip(found, expected) if a != b}
     other_ranks = any(len(found) != len(expected) for found, expected in shapes.values())
     if missing or extra or other_ranks or len(differences) > 1:

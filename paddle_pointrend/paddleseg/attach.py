@@ -13,6 +13,7 @@ from typing import Any
 
 import paddle
 import yaml
+from paddle import nn
 from paddleseg.cvlibs import SegBuilder
 
 from paddle_pointrend.errors import UsageError, one_line
@@ -35,13 +36,14 @@ class Attached:
         host: the name of the trained model's class.
         changes: what the new config changes of the model's own, in the order of writing; see `write_config`.
         reads: where coarse logits and fine features come from, in words.
-        model: the PointRendSeg that the new config describes, with the trained weights and a point head at its start.
+        model: what the new config describes, with the trained weights and PointRend's head at its start: a
+            PointRendSeg, or a MaskRCNN.
     """
 
     host: str
     changes: dict[str, Any]
     reads: str
-    model: PointRendSeg
+    model: nn.Layer
 
 
 def attach_pointrend(
@@ -99,6 +101,18 @@ def write_config(path: str | os.PathLike, base: str | os.PathLike, changes: dict
     write_whole(path, "\n".join(parts).encode())
 
 
+def new_schedule(learning_rate: float) -> dict[str, dict]:
+    """Returns the optimizer and schedule of a head's training, as a config has them, in the place of inherited ones."""
+    decay = {"type": "PolynomialDecay", "learning_rate": learning_rate, "end_lr": 0, "power": 0.9}
+    new = {"optimizer": {"type": "AdamW", "weight_decay": 0.01}, "lr_scheduler": decay}
+    return {key: {"_inherited_": False, **value} for key, value in new.items()}
+
+
+def weights_file(path: str | os.PathLike) -> str:
+    """Names the file of weights that a path means: itself, or model.pdparams in that folder."""
+    return os.path.join(path, WEIGHTS) if os.path.isdir(path) else os.fspath(path)
+
+
 def _load_host(path, config, weights):
     """Builds the trained model. UsageError if it cannot be one that PointRend is put on."""
     drop_pretrained(config.dic["model"])
@@ -115,7 +129,7 @@ def _model_options(config, host, weights, *, coarse, fine):
     """The new config's `model`. host: the trained model's, as its config has it."""
     drop_pretrained(host)
     num_classes = host.pop("num_classes", None) or SegBuilder(config).train_dataset_class.NUM_CLASSES
-    weights = os.path.join(weights, WEIGHTS) if os.path.isdir(weights) else os.fspath(weights)
+    weights = weights_file(weights)
     model = {
         "type": "PointRendSeg",
         "num_classes": num_classes,
@@ -133,14 +147,9 @@ def _changes(config, model, iters, learning_rate):
     weight = next(iter(config.loss_cfg["types"]), {}).get("weight")
     if isinstance(weight, list):  # the classes go on to weigh what they weighed
         loss["weight"] = weight
-    schedule = {"learning_rate": learning_rate, "end_lr": 0, "power": 0.9}
-    new = {
-        "model": model,
-        "loss": {"types": [loss], "coef": [1]},
-        "optimizer": {"type": "AdamW", "weight_decay": 0.01},
-        "lr_scheduler": {"type": "PolynomialDecay", **schedule},
-    }
-    return {"iters": iters, **{key: {"_inherited_": False, **value} for key, value in new.items()}}
+    new = {"model": model, "loss": {"types": [loss], "coef": [1]}}
+    whole = {key: {"_inherited_": False, **value} for key, value in new.items()}
+    return {"iters": iters, **whole, **new_schedule(learning_rate)}
 
 
 def _build_changed(path, changes):

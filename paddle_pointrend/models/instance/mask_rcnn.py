@@ -42,7 +42,7 @@ class MaskRCNN(nn.Layer):
         positive_iou: from this IoU with an object on a box shows it.
         freeze_detector: everything but the mask head stays as it is, batch statistics too.
         pretrained: a file of weights of the whole model to start a training from, a path or a URL; see
-            load_pretrained.
+            load_pretrained. Under freeze_detector its mask head may be another one.
 
     Raises:
         ValueError: sizes that differ, a backbone whose strides do not double.
@@ -88,7 +88,7 @@ class MaskRCNN(nn.Layer):
                 for parameter in part.parameters():
                     parameter.stop_gradient = True
         if pretrained is not None:
-            load_pretrained(self, pretrained)
+            load_pretrained(self, pretrained, new_part="mask_head." if freeze_detector else None)
 
     def _detector(self):
         return self.backbone, self.fpn, self.rpn, self.box_head
