@@ -6,14 +6,13 @@ import pathlib
 import shlex
 
 import paddle
-from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 
 from paddle_pointrend.cli.common import check_output
 from paddle_pointrend.convert import BACKBONE_SOURCES, SOURCES, convert_state, left_out, read_tensors
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.files import write_whole
-from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config
+from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config, make_builder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     check_output(output)
     config = load_config(args.config, opts=args.opts)
     drop_pretrained(config.dic.get("model"))
-    model = build(SegBuilder(config), args.config, "model")
+    model = build(make_builder(config), args.config, "model")
     backbone_key = None
     if args.layout in BACKBONE_SOURCES:
         backbone_key, model = _find_backbone(model, args.config)
