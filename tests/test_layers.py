@@ -36,6 +36,7 @@ OUTSIDE = {
     "openvino": ("deploy",),
     "onnxruntime": ("deploy",),
     "paddle.inference": ("deploy",),
+    "pydensecrf": ("inference",),
     "pycocotools": ("data", "evaluation"),
 }
 
