@@ -2,12 +2,17 @@
 
     pip install -e ".[cityscapes]"
     python scripts/prepare_cityscapes.py data/cityscapes
+    python scripts/prepare_cityscapes.py data/cityscapes --instances
+
+With --instances it writes annotations/instances_train.json and instances_val.json in COCO's format instead, from
+gtFine's *_instanceIds.png; that needs no cityscapesscripts.
 
 The folder must hold leftImg8bit/ and gtFine/ as unpacked from the archives of www.cityscapes-dataset.com. Label images
 that exist already are kept, so that an interrupted run goes on where it stopped.
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
@@ -15,6 +20,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
+
+from paddle_pointrend.data.cityscapes import INSTANCE_CATEGORIES
+from paddle_pointrend.data.instance_maps import coco_of_maps
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.files import write_whole
 
 SPLITS = ("train", "val", "test")
 
@@ -54,10 +64,26 @@ def write_lists(root: Path) -> None:
         print(f"{target}: {len(lines)} images")
 
 
+def write_instances(root: Path) -> None:
+    """Writes annotations/instances_train.json and instances_val.json: the 8 classes of the benchmark of instances."""
+    (root / "annotations").mkdir(exist_ok=True)
+    for split in ("train", "val"):
+        images = root / "leftImg8bit" / split
+        maps = []
+        for image in sorted(images.glob("*/*_leftImg8bit.png")):
+            name = image.name.replace("_leftImg8bit", "_gtFine_instanceIds")
+            maps.append((image.relative_to(images).as_posix(), root / "gtFine" / split / image.parent.name / name))
+        content = coco_of_maps(tqdm(maps, desc=split), INSTANCE_CATEGORIES)
+        target = root / "annotations" / f"instances_{split}.json"
+        write_whole(target, json.dumps(content).encode())
+        print(f"{target}: {len(content['images'])} images, {len(content['annotations'])} objects")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="the folder that holds leftImg8bit/ and gtFine/")
     parser.add_argument("--num_workers", type=int, default=os.cpu_count(), help="processes that draw labels")
+    parser.add_argument("--instances", action="store_true", help="write the instances in COCO's format, no labels")
     args = parser.parse_args(argv)
     missing = [name for name in ("leftImg8bit", "gtFine") if not (args.root / name).is_dir()]
     if missing:
@@ -66,6 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    if args.instances:
+        try:
+            write_instances(args.root)
+        except UsageError as error:
+            print(error, file=sys.stderr)
+            return 2
+        return 0
     polygons = sorted(args.root.glob("gtFine/*/*/*_gtFine_polygons.json"))
     waiting = [path for path in polygons if not label_path(path).exists()]
     if waiting:

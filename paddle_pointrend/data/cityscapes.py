@@ -1,4 +1,4 @@
-"""What Cityscapes calls its 19 training classes, and their colours."""
+"""What Cityscapes calls its 19 training classes, their colours, and the classes of its instances."""
 
 import numpy as np
 
@@ -15,3 +15,7 @@ PALETTE = np.array(
     dtype=np.uint8,
 )  # fmt: skip
 IGNORE_INDEX = 255
+# Those of its benchmark of instances, by their ids in *_instanceIds.png.
+INSTANCE_CATEGORIES = {
+    24: "person", 25: "rider", 26: "car", 27: "truck", 28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle",
+}  # fmt: skip

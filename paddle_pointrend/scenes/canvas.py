@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from paddle_pointrend.data.cityscapes import CLASSES, IGNORE_INDEX
+from paddle_pointrend.data.cityscapes import CLASSES, IGNORE_INDEX, INSTANCE_CATEGORIES
+from paddle_pointrend.data.instance_maps import FACTOR
 
+CATEGORIES = {19: "traffic light", 20: "traffic sign", **INSTANCE_CATEGORIES}  # of instances, by Cityscapes' ids
 TRAIN_ID = {name: index for index, name in enumerate(CLASSES)} | {"ignore": IGNORE_INDEX}
 
 # Odd, so that every third sample lies exactly on the centre of a picture's pixel: the label is those samples,
@@ -73,7 +75,10 @@ class Light:
 
 @dataclass
 class Shape:
-    """Polygons [n, 2] (picture frame) of one class and colour; `key` sorts shapes from back to front."""
+    """Polygons [n, 2] (picture frame) of one class and colour; `key` sorts shapes from back to front.
+
+    `thing` is the number of what it is a part of.
+    """
 
     polygons: list
     class_id: int
@@ -82,6 +87,7 @@ class Shape:
     key: tuple
     loose: bool
     lit: float
+    thing: int
 
 
 def above(metres: float) -> np.ndarray:
@@ -113,10 +119,14 @@ class Scene:
     shadows: list = field(default_factory=list)
     layer: int = 0
     depth: float = 0.0
+    thing: int = 0
 
     def at(self, layer: int, depth: float) -> None:
-        """Makes what is added from here on belong to this layer and depth (metres); far is drawn before near."""
-        self.layer, self.depth = layer, float(depth)
+        """Begins a thing in this layer and depth (metres), which what is added from here on belongs to.
+
+        Far is drawn before near.
+        """
+        self.layer, self.depth, self.thing = layer, float(depth), self.thing + 1
 
     def add(self, polygons, class_name, colour, texture=SMOOTH, *, loose=False, lit=0.0):
         """Adds world polygons [n, 3], [m, n, 3] or a list of [n, 3].
@@ -140,7 +150,7 @@ class Scene:
         colour = np.asarray(colour, float) * (1 - air) + np.asarray(self.light.haze_colour) * air
         texture = tuple(strength * (1 - 0.7 * air) for strength in texture)
         key = (self.layer, -self.depth, len(self.shapes))
-        self.shapes.append(Shape(polygons, TRAIN_ID[class_name], colour, texture, key, loose, lit))
+        self.shapes.append(Shape(polygons, TRAIN_ID[class_name], colour, texture, key, loose, lit, self.thing))
 
     def limb(self, start, end, start_radius, end_radius, class_name, colour, texture=SMOOTH):
         """Adds a rounded bar between two world points, radii in metres, seen from the camera."""
@@ -253,8 +263,23 @@ def _noise(rng, rows, height, width):
     return cv2.resize(grains, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def rasterise(scene: Scene, height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a scene: (image float32 [H, W, 3] RGB before the lens, label uint8 [H, W])."""
+def _instance_ids(shapes):
+    """The instance id of each shape, 0 of what is none: int [n]. Parts of one class of a thing are one instance."""
+    category = {TRAIN_ID[name]: number for number, name in CATEGORIES.items()}
+    ids: dict[tuple[int, int], int] = {}
+    counts = dict.fromkeys(CATEGORIES, 0)
+    for shape in shapes:
+        number = category.get(shape.class_id)
+        if number is not None and (shape.thing, number) not in ids:
+            ids[shape.thing, number] = number * FACTOR + counts[number]
+            counts[number] += 1
+    return np.array([ids.get((shape.thing, category.get(shape.class_id, 0)), 0) for shape in shapes])
+
+
+def rasterise(
+    scene: Scene, height: int, width: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draws a scene: image float32 [H, W, 3] RGB before the lens, label uint8 [H, W], instance ids uint16 [H, W]."""
     shapes = sorted(scene.shapes, key=lambda shape: shape.key)
     fine = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint16)
     _paint(fine, shapes)
@@ -273,4 +298,4 @@ def rasterise(scene: Scene, height: int, width: int, rng: np.random.Generator) -
     shadow = _shadow(scene.shadows, height, width)
     lit = np.array([shape.lit for shape in shapes], np.float32)[owner]
     dark = 1 - shadow * lit * (0.12 + 0.42 * scene.light.sun)
-    return (image + grain[..., None]) * dark[..., None], label
+    return (image + grain[..., None]) * dark[..., None], label, _instance_ids(shapes).astype(np.uint16)[owner]

@@ -13,8 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from paddle_pointrend.data.instance_maps import coco_of_maps
 from paddle_pointrend.files import write_json, write_whole
-from paddle_pointrend.scenes.canvas import rasterise
+from paddle_pointrend.scenes.canvas import CATEGORIES, rasterise
 from paddle_pointrend.scenes.street import compose
 
 DRAWING_VERSION = 1  # raise it when the same seed draws another picture: old folders are then not mixed with new ones
@@ -46,11 +47,21 @@ def draw_scene(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarr
     Raises:
         ValueError: an argument is not a whole number or too small.
     """
+    return draw_instances(seed, height, width)[:2]
+
+
+def draw_instances(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draws a scene as `draw_scene` does, and its instances.
+
+    Returns:
+        image and label of `draw_scene`; instance ids uint16 [H, W], as of `instance_maps`, 0 where nothing of
+        CATEGORIES is.
+    """
     seed = _check_whole("seed", seed, 0)
     height, width = _check_whole("height", height, MIN_SIDE), _check_whole("width", width, MIN_SIDE)
     layout, texture, sensor = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(3))
-    light, label = rasterise(compose(layout, width / height), height, width, texture)
-    return photograph(light, sensor), label
+    light, label, instances = rasterise(compose(layout, width / height), height, width, texture)
+    return photograph(light, sensor), label, instances
 
 
 def photograph(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -117,6 +128,9 @@ def write_dataset(
 ) -> str | os.PathLike:
     """Writes scenes that `paddleseg.datasets.Cityscapes` and `Dataset` (with train.txt, val.txt) read.
 
+    Their instances are in *_instanceIds.png as Cityscapes' are, and, in COCO's format for `CocoInstances`, in
+    annotations/instances_train.json and instances_val.json.
+
     Scenes that are already there are kept, so an interrupted call can be repeated.
 
     Args:
@@ -139,14 +153,16 @@ def write_dataset(
     _claim(folder, parameters | {"height": height, "width": width, "seed": seed})
     done, total = 0, sum(counts.values())
     for split in SPLITS:
-        lines = []
+        lines, maps = [], []
         for index in range(counts[split]):
             stem = f"{split}/scenes/scenes_000000_{index:06d}"
             names = f"leftImg8bit/{stem}_leftImg8bit.png", f"gtFine/{stem}_gtFine_labelTrainIds.png"
+            map_path = folder / f"gtFine/{stem}_gtFine_instanceIds.png"
             image_path, label_path = (folder / name for name in names)
-            if not (image_path.exists() and label_path.exists()):
-                image, label = draw_scene(scene_seed(seed, split, index), height, width)
-                for path, data in ((label_path, label), (image_path, image[..., ::-1])):
+            maps.append((names[0], map_path))
+            if not (image_path.exists() and label_path.exists() and map_path.exists()):
+                image, label, instances = draw_instances(scene_seed(seed, split, index), height, width)
+                for path, data in ((map_path, instances), (label_path, label), (image_path, image[..., ::-1])):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write_whole(path, _png(data))
             lines.append(" ".join(names) + "\n")
@@ -154,4 +170,7 @@ def write_dataset(
             if progress is not None:
                 progress(done, total)
         write_whole(folder / f"{split}.txt", "".join(lines).encode())
+        (folder / "annotations").mkdir(exist_ok=True)
+        annotations = json.dumps(coco_of_maps(maps, CATEGORIES))
+        write_whole(folder / f"annotations/instances_{split}.json", annotations.encode())
     return root

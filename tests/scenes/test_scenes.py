@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from paddle_pointrend.data.cityscapes import CLASSES, IGNORE_INDEX, PALETTE
+from paddle_pointrend.data.instances import CocoInstances
+from paddle_pointrend.data.masks import decode_mask
+from paddle_pointrend.scenes import CATEGORIES
 from paddle_pointrend.scenes import dataset as scenes
-from paddle_pointrend.scenes.dataset import draw_scene, scene_seed, write_dataset
+from paddle_pointrend.scenes.dataset import draw_instances, draw_scene, scene_seed, write_dataset
 
 
 def label_edges(label):
@@ -146,6 +149,44 @@ def test_dataset_loads_with_paddleseg(tmp_path):
         assert hosts[1]["img"].shape == (3, 64, 128)
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_instances_tell_the_objects_of_a_label_apart(seed):
+    _, label, ids = draw_instances(seed, 192, 384)
+    categories = {CLASSES.index(name): number for number, name in CATEGORIES.items()}
+    assert ids.dtype == np.uint16
+    wanted = np.vectorize(lambda value: categories.get(value, 0))(label)
+    np.testing.assert_array_equal(ids // 1000, wanted)
+    # A car is in one place: where two are apart and of different depth, they have different numbers.
+    cars = np.unique(ids[label == CLASSES.index("car")])
+    pieces, _ = cv2.connectedComponents((label == CLASSES.index("car")).astype(np.uint8))
+    assert len(cars) > 1
+    assert len(cars) >= 0.3 * (pieces - 1)
+    sizes = [(ids == car).sum() for car in cars]
+    assert max(sizes) < 0.9 * sum(sizes)
+
+
+def test_the_data_set_has_its_instances_in_cocos_format(tmp_path):
+    write_dataset(tmp_path, 2, 1, 96, 192)
+    dataset = CocoInstances(tmp_path, "annotations/instances_train.json", "", short_sides=[96])
+    assert dataset.coco.class_names == list(CATEGORIES.values())
+    assert len(dataset) == 2
+    for index, image in enumerate(dataset.coco.images):
+        _, _, ids = draw_instances(scene_seed(0, "train", index), 96, 192)
+        found = np.zeros_like(ids, bool)
+        for item in image.objects:
+            mask = decode_mask(item["segmentation"], 96, 192)
+            (value,) = np.unique(ids[mask])
+            assert value // 1000 == item["category_id"]
+            np.testing.assert_array_equal(mask, ids == value)
+            assert item["area"] == mask.sum()
+            x, y, width, height = item["bbox"]
+            assert mask[y : y + height, x : x + width].sum() == mask.sum()
+            assert mask[y].any() and mask[y + height - 1].any() and mask[:, x].any() and mask[:, x + width - 1].any()
+            found |= mask
+        np.testing.assert_array_equal(found, ids > 0)
+        assert dataset.training_sample(image, np.random.default_rng(0)).masks.shape[1:] == (96, 192)
+
+
 def test_writing_again_resumes(tmp_path, monkeypatch):
     def stop(done, total):
         if done == 2:
@@ -157,7 +198,7 @@ def test_writing_again_resumes(tmp_path, monkeypatch):
     assert len(images) == 2
     stamps = [path.stat().st_mtime_ns for path in images]
     drawn = []
-    monkeypatch.setattr(scenes, "draw_scene", lambda *a: drawn.append(a) or draw_scene(*a))
+    monkeypatch.setattr(scenes, "draw_instances", lambda *a: drawn.append(a) or draw_instances(*a))
     write_dataset(tmp_path, 3, 1, 32, 64)
     assert len(drawn) == 2
     assert [path.stat().st_mtime_ns for path in images] == stamps

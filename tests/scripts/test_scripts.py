@@ -86,6 +86,22 @@ def test_prepare_cityscapes_draws_missing_labels_and_writes_lists(cityscapes, mo
     assert not list(cityscapes.rglob(".*"))
 
 
+def test_prepare_cityscapes_writes_instances(cityscapes, capsys):
+    script = _load("prepare_cityscapes")
+    assert script.main([str(cityscapes), "--instances"]) == 2
+    assert "town_0_gtFine_instanceIds.png: there is no such file" in capsys.readouterr().err
+    ids = np.zeros((4, 8), np.uint16)
+    ids[:2, :3], ids[2:, 5:], ids[0, 7] = 26000, 24001, 26001
+    for split in ("train", "val"):
+        _write(cityscapes / f"gtFine/{split}/town/town_0_gtFine_instanceIds.png", ids)
+    assert script.main([str(cityscapes), "--instances"]) == 0
+    assert "instances_val.json: 1 images, 3 objects" in capsys.readouterr().out
+    content = json.loads((cityscapes / "annotations/instances_train.json").read_text())
+    assert content["images"][0]["file_name"] == "town/town_0_leftImg8bit.png"
+    assert [item["category_id"] for item in content["annotations"]] == [24, 26, 26]
+    assert len(content["categories"]) == 8
+
+
 def test_prepare_cityscapes_says_what_is_missing(cityscapes, tmp_path, monkeypatch, capsys):
     script = _load("prepare_cityscapes")
     assert script.main([str(cityscapes / "gtFine")]) == 2
