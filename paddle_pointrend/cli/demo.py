@@ -15,6 +15,7 @@ from visualdl import LogReader
 import paddle_pointrend
 from paddle_pointrend import scenes
 from paddle_pointrend.cli.common import make_save_dir, positive_int, random_seed, set_device
+from paddle_pointrend.cli.instance_demo import show_instances
 from paddle_pointrend.cli.train import say_how_to_evaluate
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import (
@@ -49,6 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=random_seed, default=1, help="of the training, default: 1; the scenes have their own"
     )
+    parser.add_argument(
+        "--instances",
+        action="store_true",
+        help="find single people, vehicles and signs instead; needs the extras [instance] and [pretrained]",
+    )
     parser.add_argument("--device", choices=["cpu", "gpu"], help="default: gpu where Paddle finds one, else cpu")
 
 
@@ -59,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
     make_save_dir(save_dir)
     draw_scenes(save_dir / "scenes", args.num_train, args.num_val)
     set_device(args.device)
+    if args.instances:
+        show_instances(args, save_dir / "scenes")
+        return 0
     opts = [f"{part}.dataset_root={save_dir / 'scenes'}" for part in ("train_dataset", "val_dataset")]
     config = load_config(CONFIG, opts=opts, iters=args.iters)
     make_save_dir(save_dir / "training")
