@@ -5,6 +5,9 @@
 Reads COCO's own layout (annotations/instances_train.json, images/train/) and that of the published export
 (train/_annotations.coco.json beside its photographs, valid/). Where objects overlap, smaller ones lie above larger
 ones; what no polygon covers (most of it sky) is background, class 0. Photographs larger than --max_side are shrunk.
+
+The objects themselves are written too, for networks of instances: annotations/instances_train.json and
+instances_val.json in COCO's format, of ten categories, in pixels of what was written.
 """
 
 import argparse
@@ -59,14 +62,21 @@ def paint_label(height, width, objects, class_ids, scale=1.0):
     return label
 
 
+def scale_object(item, category_id, scale):
+    """Returns an annotation in pixels of a photograph that was shrunk, with another category."""
+    rings = [[side * scale for side in ring] for ring in item["segmentation"]]
+    box = [side * scale for side in item["bbox"]]
+    return {**item, "category_id": category_id, "segmentation": rings, "bbox": box, "area": item["area"] * scale**2}
+
+
 def prepare_split(annotations, images, target, split, max_side):
-    """Writes images and labels of one split; returns the lines of its list."""
+    """Writes images and labels of one split; returns the lines of its list, and its objects in COCO's format."""
     coco = json.loads(annotations.read_text())
     class_ids = {category["id"]: CLASSES.index(category["name"]) for category in coco["categories"]}
     objects = defaultdict(list)
     for item in coco["annotations"]:
         objects[item["image_id"]].append(item)
-    lines = []
+    lines, instances = [], {"images": [], "annotations": []}
     for record in tqdm(sorted(coco["images"], key=lambda record: record["file_name"]), desc=split):
         image = cv2.imread(str(images / record["file_name"]))
         if image is None:
@@ -82,7 +92,11 @@ def prepare_split(annotations, images, target, split, max_side):
         cv2.imwrite(str(target / names[0]), image)
         cv2.imwrite(str(target / names[1]), paint_label(height, width, objects[record["id"]], class_ids, scale))
         lines.append(" ".join(names) + "\n")
-    return lines
+        instances["images"].append({**record, "file_name": f"{stem}.png", "height": height, "width": width})
+        for item in objects[record["id"]]:
+            instances["annotations"].append(scale_object(item, class_ids[item["category_id"]], scale))
+    instances["categories"] = [{"id": i, "name": name} for i, name in enumerate(CLASSES) if i != BACKGROUND]
+    return lines, instances
 
 
 def find_split(source, split):
@@ -114,8 +128,10 @@ def main(argv=None):
         print(error, file=sys.stderr)
         return 2
     for split, (annotations, images) in splits.items():
-        lines = prepare_split(annotations, images, args.target, split, args.max_side)
+        lines, instances = prepare_split(annotations, images, args.target, split, args.max_side)
         (args.target / f"{split}.txt").write_text("".join(lines))
+        (args.target / "annotations").mkdir(exist_ok=True)
+        (args.target / "annotations" / f"instances_{split}.json").write_text(json.dumps(instances))
         print(f"{args.target / f'{split}.txt'}: {len(lines)} images")
     return 0
 

@@ -10,6 +10,8 @@ import prepare_facades
 import pytest
 from paddleseg.cvlibs import Config, SegBuilder
 
+from paddle_pointrend.data.instances import CocoInstances
+
 FACADE, WINDOW = (prepare_facades.CLASSES.index(name) for name in ("facade", "window"))
 
 
@@ -32,7 +34,14 @@ def _write_split(annotations, images, *, size=8, segmentation=None):
         "categories": [{"id": 0, "name": "facade"}, {"id": 3, "name": "facade"}, {"id": 10, "name": "window"}],
         "images": [{"id": 7, "file_name": "a.jpg", "height": size, "width": size}],
         "annotations": [
-            {"id": i, "image_id": 7, "category_id": category, "area": area, "segmentation": parts}
+            {
+                "id": i,
+                "image_id": 7,
+                "category_id": category,
+                "area": area,
+                "segmentation": parts,
+                "bbox": [0, 0, size, size],
+            }
             for i, (category, area, parts) in enumerate(objects)
         ],
     }
@@ -60,6 +69,13 @@ def test_smaller_objects_lie_above_larger_ones(tmp_path, capsys, layout, size):
     expected[:6, :4], expected[:2, 6:], expected[1:3, 1:3] = FACADE, FACADE, WINDOW
     np.testing.assert_array_equal(cv2.imread(str(target / label), cv2.IMREAD_UNCHANGED), expected)
     assert "1 images" in capsys.readouterr().out
+    dataset = CocoInstances(target, "annotations/instances_val.json", "images/val", short_sides=[8])
+    assert dataset.coco.class_names == list(prepare_facades.CLASSES[1:])
+    sample = dataset.training_sample(dataset.coco.images[0], np.random.default_rng(0))
+    assert sample.image.shape == (3, 8, 8)
+    masks = dict(zip(sample.classes + 1, sample.masks))
+    np.testing.assert_array_equal(masks[WINDOW], expected == WINDOW)
+    np.testing.assert_array_equal(masks[FACADE], expected > 0)  # the window lies in it
 
 
 def test_what_is_missing_is_named(tmp_path, capsys):
