@@ -138,9 +138,9 @@ class BoxHead(nn.Layer):
     def _detect_in_image(self, boxes, probabilities, image_size):
         is_finite = paddle.isfinite(boxes.flatten(1)).all(axis=1) & paddle.isfinite(probabilities).all(axis=1)
         likely = (probabilities[:, :-1] > self.score_threshold) & is_finite.unsqueeze(1)
-        rows, classes = likely.nonzero().unbind(1)
-        boxes = clip_boxes(_of_classes(boxes, rows, classes), image_size)
-        scores = _of_classes(probabilities, rows, classes)
+        places = likely.nonzero()
+        boxes = clip_boxes(paddle.gather_nd(boxes, places), image_size)
+        scores, classes = paddle.gather_nd(probabilities, places), places[:, 1]
         kept = batched_nms(boxes, scores, classes, self.nms_threshold)[: self.max_detections]
         return tuple(paddle.gather(x, kept) for x in (boxes, scores, classes))
 
