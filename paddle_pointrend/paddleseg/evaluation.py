@@ -22,9 +22,11 @@ from paddle_pointrend.evaluation.figures import Sample, SubdivisionStep
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.inference import ONE_PASS, InferenceOptions, label_maps, predict_logits, undo_transforms
 from paddle_pointrend.models.pointrend import PointRendSeg
-from paddle_pointrend.paddleseg.configs import as_config, build, path_of
+from paddle_pointrend.paddleseg.configs import as_config, build, is_instance_config, make_builder, path_of
 from paddle_pointrend.paddleseg.datasets import check_files, describe_missing, read_sample
 from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.instance_data import build_instance_dataset
+from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.models import load_model
 from paddle_pointrend.paddleseg.preprocessing import channels_first
 
@@ -44,13 +46,13 @@ def evaluate(
         config: a YAML file, or what `load_config` read.
         model: a layer, which is put into eval mode, or weights as `load_model` takes them.
         opts: changes of the YAML file, "KEY=VALUE" strings.
-        options: test-time augmentation and sliding window; the config's test_config does not count.
-        num_workers: processes that read data.
+        options: test-time augmentation and sliding window; the config's test_config does not count. Of labels only.
+        num_workers: processes that read data. Of labels only.
         progress: whether to show a progress bar.
 
     Returns:
         dict from a prediction's name to SegmentationMetrics.summary(), numbers from 0 to 1: "coarse" and "refined" of a
-        PointRendSeg, "prediction" of any other model.
+        PointRendSeg, "prediction" of any other model. Of a model that finds instances what `evaluate_instances` gives.
 
     Raises:
         UsageError, CheckpointError: as of `load_model` and `evaluate_predictions`; a dataset that is not there.
@@ -59,6 +61,9 @@ def evaluate(
     if not isinstance(model, nn.Layer):
         model = load_model(config, model)
     model.eval()
+    if is_instance_config(config):
+        dataset = build_instance_dataset(make_builder(config), config, "val_dataset")
+        return evaluate_instances(model, dataset, progress=progress)
     dataset = build(SegBuilder(config), path_of(config), "val_dataset")
     check_files(dataset, "val_dataset")
     return evaluate_predictions(model, dataset, options, num_workers=num_workers, progress=progress)

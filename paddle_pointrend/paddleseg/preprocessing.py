@@ -9,7 +9,8 @@ from paddle import nn
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.transforms import Compose
 
-from paddle_pointrend.paddleseg.configs import build, path_of
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.paddleseg.configs import build, is_instance_config, path_of
 
 
 class Preprocessing:
@@ -36,7 +37,9 @@ class Preprocessing:
 
 
 def val_preprocessing(config: Config) -> Preprocessing:
-    """Builds the preprocessing of a config's val_dataset. UsageError for transforms that are wrong."""
+    """Builds the preprocessing of a config's val_dataset. UsageError for wrong transforms, and for instances."""
+    if is_instance_config(config):
+        raise UsageError(f"--config {path_of(config)}: its model finds instances, a Predictor labels")
     transforms = build(SegBuilder(config), path_of(config), "val_transforms")
     return Preprocessing(transforms, config.val_dataset_cfg.get("img_channels", 3))
 

@@ -16,7 +16,7 @@ from paddle_pointrend.errors import UsageError
 from paddle_pointrend.losses import PointSampledCrossEntropyLoss
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg import checkpoints, profiler
-from paddle_pointrend.paddleseg.configs import build, path_of
+from paddle_pointrend.paddleseg.configs import build, is_instance_config, path_of
 from paddle_pointrend.paddleseg.datasets import StopOnError, check_files, check_samples
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 from paddle_pointrend.paddleseg.saving import safe_saving, set_earlier_run_aside
@@ -56,6 +56,8 @@ def train_model(
     Raises:
         UsageError: data, labels or losses that do not fit, or a checkpoint that cannot be resumed.
     """
+    if is_instance_config(config):
+        raise UsageError(f"--config {path_of(config)}: its model finds instances, which train_instances trains")
     parsed_options = parse_profiler_options(profiler_options)
     # Optimizer states go by parameter names, which Paddle numbers: from 0, whatever was built before.
     with paddle.utils.unique_name.guard():

@@ -14,7 +14,10 @@ from command_line import error_line, losses, outputs, run
 from tiny_instances import write_instance_config
 from visualdl import LogReader
 
+from paddle_pointrend import Predictor, evaluate
 from paddle_pointrend.data.masks import decode_mask
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.paddleseg import load_config, train_instances, train_model
 
 LOSSES = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_mask_point"}
 
@@ -107,6 +110,19 @@ def test_val_shows_coarse_and_refined(trained, capsys, tmp_path):
     assert report["classes"] == ["person", "car"]
     assert set(report["predictions"]) == {"coarse", "refined"}
     assert set(report["predictions"]["refined"]) == {"box", "mask", "boundary"}
+
+
+def test_the_doors_for_notebooks(trained, tmp_path):
+    arguments = ["--config", trained.config, "--model_path", trained.weights, "--json", tmp_path / "ap.json"]
+    assert run("val", *arguments) == 0
+    measured = evaluate(trained.config, trained.weights, progress=False)
+    assert measured == json.loads((tmp_path / "ap.json").read_text())["predictions"]
+    config = load_config(trained.config, iters=1)
+    last = train_instances(config, tmp_path, seed=3)
+    assert (last / "model.pdparams").is_file()
+    for door in (lambda: train_model(config, tmp_path), lambda: Predictor.from_config(config, trained.weights)):
+        with pytest.raises(UsageError, match="finds instances"):
+            door()
 
 
 def test_a_standard_mask_head_has_one_prediction(tmp_path, capsys):
