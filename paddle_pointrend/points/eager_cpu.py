@@ -17,6 +17,7 @@ from paddle_pointrend.points.sampling import bilinear_neighbours
 
 # The array's memory as a tensor. Paddle's stub asks for the arrays of a newer NumPy.
 _to_paddle: Callable[[np.ndarray], paddle.Tensor] = paddle.utils.dlpack.from_dlpack  # type: ignore[assignment]
+_FEW_PIXELS = 64
 _BLOCK = 2**15  # pixels: a few rows of them fit into the second-level cache
 
 
@@ -55,13 +56,25 @@ def uncertainty(logits: paddle.Tensor) -> paddle.Tensor:
 
 
 def sampler(features: paddle.Tensor) -> Callable[[paddle.Tensor], paddle.Tensor]:
-    """Reads the four pixels around each point from the map as it is: point_coords [N, P, 2] -> [N, C, P]."""
-    return functools.partial(_sample, features)
+    """Reads the four pixels around each point from the map as it is: point_coords [N, P, 2] -> [N, C, P].
+
+    Of a map of few pixels, as the coarse masks of many boxes are, all channels are read by one matrix product.
+    """
+    return functools.partial(_sample if features.shape[2] * features.shape[3] > _FEW_PIXELS else _interpolate, features)
 
 
 def _sample(features, point_coords):
     indices, weights = bilinear_neighbours(point_coords, *features.shape[2:])
     return weighted_sum_of_pixels(features, paddle.stack(indices, axis=1), paddle.stack(weights, axis=1))
+
+
+def _interpolate(features, point_coords):
+    num_pixels = features.shape[2] * features.shape[3]
+    shares = np.zeros([*point_coords.shape[:2], num_pixels], np.float32)
+    images, points = np.ogrid[: shares.shape[0], : shares.shape[1]]
+    for index, weight in zip(*bilinear_neighbours(point_coords, *features.shape[2:])):
+        shares[images, points, np.from_dlpack(index)] += np.from_dlpack(weight)
+    return paddle.matmul(features.flatten(2), _to_paddle(shares), transpose_y=True)
 
 
 def weighted_sum_of_pixels(maps: paddle.Tensor, indices: paddle.Tensor, weights: paddle.Tensor) -> paddle.Tensor:

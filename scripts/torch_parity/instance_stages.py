@@ -53,7 +53,8 @@ def compare_stages(pair: InstancePair, images: list[np.ndarray]) -> dict[str, di
 
     Returns:
         Stage -> {"ours", "theirs"}: relative L2 distances; of the points chosen the share that float64 does not choose;
-        of proposals and detections the largest distance of a coordinate, infinite where order or number differ.
+        of the proposals the share that stands elsewhere in the order or is missing; of the detections the largest
+        distance of a coordinate, infinite where order or number differ.
     """
     reference, model = pair.reference, pair.model
     tensors, sizes = pair.inputs(images)
@@ -88,8 +89,8 @@ def compare_stages(pair: InstancePair, images: list[np.ndarray]) -> dict[str, di
 
     rows = {name: _distances(name, ours[name], theirs[name], exact[name]) for name in exact}
     rows["proposals"] = {
-        "ours": _boxes_distance(model.rpn.propose(predictions, sizes)[0], proposals),
-        "theirs": _boxes_distance(reference.proposals(images), proposals),
+        "ours": _share_elsewhere([boxes.numpy() for boxes in model.rpn.propose(predictions, sizes)[0]], proposals),
+        "theirs": _share_elsewhere(reference.proposals(images), proposals),
     }
     rows["detections"] = {
         "ours": _detections_distance(our_detections, found),
@@ -108,7 +109,10 @@ def _mask_stages(model, levels, boxes, classes):
     steps = []
     masks, _ = head.predict(levels, boxes, counts, classes, steps)
     stages = {"coarse masks": coarse.numpy(), "masks": masks.numpy()}
-    return stages | {f"step{i + 1}.points": step.indices.numpy() for i, step in enumerate(steps)}
+    for i in range(head.num_steps):
+        blocks = [step.indices.numpy() for step in steps[i :: head.num_steps]]  # every block of boxes has its steps
+        stages[f"step{i + 1}.points"] = np.concatenate(blocks)
+    return stages
 
 
 def _distances(name, ours, theirs, exact):
@@ -118,18 +122,17 @@ def _distances(name, ours, theirs, exact):
     return {side: relative_l2(array, exact) for side, array in sides.items()}
 
 
-def _boxes_distance(boxes, others):
-    distances = [0.0]
-    for a, b in zip(boxes, others):
-        a = np.asarray(a)
-        distances.append(float(np.abs(a - b).max(initial=0)) if a.shape == b.shape else float("inf"))
-    return max(distances)
+def _share_elsewhere(boxes, others, pixels=0.01):
+    """The share of boxes that are not within some pixels of the box at the same place."""
+    if any(len(a) != len(b) for a, b in zip(boxes, others)):
+        return 1.0
+    return float(np.mean(np.concatenate([np.abs(a - b).max(axis=1) > pixels for a, b in zip(boxes, others)])))
 
 
 def _detections_distance(found, others):
     if not all(np.array_equal(a["classes"], b["classes"]) for a, b in zip(found, others)):
         return float("inf")
-    return _boxes_distance([a["boxes"] for a in found], [b["boxes"] for b in others])
+    return max(float(np.abs(a["boxes"] - b["boxes"]).max(initial=0)) for a, b in zip(found, others))
 
 
 def compare_results(pair: InstancePair, images: list[np.ndarray], sizes: list[tuple[int, int]]) -> dict[str, float]:

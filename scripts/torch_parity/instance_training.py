@@ -177,9 +177,9 @@ def ours_named(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def compare_trajectory(
-    pair: InstancePair, images: list, targets: list[Targets], *, steps: int = 20, learning_rate: float = 1e-3
+    pair: InstancePair, images: list, targets: list[Targets], *, steps: int = 20, learning_rate: float = 2e-5
 ) -> dict[str, object]:
-    """Takes steps of SGD on both sides, with new random numbers each step.
+    """Takes steps of SGD on both sides, with new random numbers each step and the rate of the recipe's first step.
 
     Returns:
         losses: the largest relative difference of a loss in each step.

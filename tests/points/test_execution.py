@@ -45,6 +45,26 @@ class TestChoice:
         assert all(execution is PADDLE_GRAPH for execution in chosen)
 
 
+@pytest.mark.parametrize("size", [(7, 7), (8, 8), (8, 9), (1, 1)])  # few pixels are read by a matrix product
+@every_execution
+def test_samplers_read_small_and_large_maps_also_outside(execution, size):
+    maps = random(3, 4, *size)
+    coords = paddle.to_tensor(RNG.uniform(-0.3, 1.3, (3, 20, 2)).astype("float32"))
+    expected = slow.point_sample(maps.numpy(), coords.numpy())
+    np.testing.assert_allclose(execution.sampler(maps)(coords).numpy(), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+@every_execution
+def test_heads_predict_one_class_of_each_image(execution, num_classes):
+    head = PointHead(4, num_classes, hidden_channels=8, predictor_init_std=1.0)
+    fine, coarse, classes = random(3, 4, 6), random(3, num_classes, 6), np.array([2, 0, 1]) % num_classes
+    every_class = execution.point_mlp(head, fine, coarse)
+    predicted = execution.point_mlp(head, fine, coarse, paddle.to_tensor(classes))
+    expected = every_class.numpy()[np.arange(3), classes][:, None]
+    np.testing.assert_allclose(predicted.numpy(), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("threshold", [None, 0.8])
 @pytest.mark.parametrize("num_classes", [1, 2, 5, 19])
 @every_execution

@@ -22,6 +22,8 @@ from paddle_pointrend.models.point_head import PointHead
 from paddle_pointrend.points import Execution, Subdivision, choose_execution, sample_training_points
 from paddle_pointrend.points.selection import check_sampling_options
 
+BOXES_AT_A_TIME = 4  # whose features stay in a processor's cache
+
 
 def _he_normal(fan_out):
     """He et al. 2015, fan out, as the references start the convolutions of heads."""
@@ -223,7 +225,7 @@ class PointRendMaskHead(nn.Layer):
         Args:
             levels, boxes, counts: see the module.
             classes: int64 [R].
-            steps: a list to which every SubdivisionStep is appended.
+            steps: a list to which every SubdivisionStep of every block of boxes is appended.
 
         Returns:
             masks: probabilities [R, S, S].
@@ -231,7 +233,20 @@ class PointRendMaskHead(nn.Layer):
         """
         execution = choose_execution(levels[0], *self.parameters())
         coarse_logits = self.coarse_logits(levels, boxes, counts, execution)
-        fine = sampler_in_boxes(levels[0], self.strides[0], boxes, counts, execution)
+        side = self.initial_side * 2**self.num_steps
+        masks = [paddle.zeros([0, side, side], boxes.dtype)]
+        coarse_masks = [paddle.zeros([0, self.initial_side, self.initial_side], boxes.dtype)]
+        for image, rows in _blocks(counts):
+            refined, initial = self._refine(
+                levels[0][image : image + 1], boxes[rows], coarse_logits[rows], classes[rows], execution, steps
+            )
+            masks.append(refined)
+            coarse_masks.append(initial)
+        return paddle.concat(masks), paddle.concat(coarse_masks)
+
+    def _refine(self, features, boxes, coarse_logits, classes, execution, steps):
+        """Subdivides the masks of some boxes of one image: probabilities of the last and of the first mask."""
+        fine = sampler_in_boxes(features, self.strides[0], boxes, [len(boxes)], execution)
         coarse = execution.sampler(coarse_logits)
 
         def predict_points(coords):
@@ -265,6 +280,15 @@ class PointRendMaskHead(nn.Layer):
             "loss_mask": _mask_loss(coarse_logits, boxes, matched),
             "loss_mask_point": F.binary_cross_entropy_with_logits(_of_true_class(point_logits, matched), labels),
         }
+
+
+def _blocks(counts):
+    """Yields (image, slice of its boxes among all) of a few boxes at a time."""
+    start = 0
+    for image, count in enumerate(counts):
+        for first in range(start, start + count, BOXES_AT_A_TIME):
+            yield image, slice(first, min(first + BOXES_AT_A_TIME, start + count))
+        start += count
 
 
 def _of_true_class(logits, matched):
