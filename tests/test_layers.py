@@ -23,6 +23,7 @@ LAYERS = {
     "scenes": ("data", "files"),
     "paddleseg": ("models", "losses", "data", "evaluation", "inference", "convert", "files", "errors"),
     "deploy": ("models", "points", "evaluation", "inference", "data", "files", "environment", "errors"),
+    "app": ("deploy", "paddleseg", "models", "evaluation", "inference", "data", "errors"),
 }
 FREE = ("cli", "__init__", "__main__")
 # (file, what it imports) -> why it may.
@@ -36,6 +37,7 @@ OUTSIDE = {
     "openvino": ("deploy",),
     "onnxruntime": ("deploy",),
     "paddle.inference": ("deploy",),
+    "gradio": ("app",),
     "pydensecrf": ("inference",),
     "pycocotools": ("data", "evaluation"),
 }

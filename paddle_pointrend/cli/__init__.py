@@ -20,6 +20,7 @@ COMMANDS = {
     "prepare": "turn what a labelling tool wrote into a data set to train on",
     "attach": "write the config that puts PointRend on a trained model",
     "convert": "turn a torch checkpoint into weights of a network here",
+    "app": "show a page in the browser that sharpens photographs",
     "demo": "train, measure and show PointRend on built-in street scenes",
 }
 

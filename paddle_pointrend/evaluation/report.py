@@ -56,7 +56,7 @@ def write_report(
     rows = summary_rows(summaries, class_names)
     body = [
         f"<header><h1>{_text(title)}</h1>{_headline(rows[:4])}</header>",
-        f"<section><h2>Images</h2>{_how_to_read()}{_class_legend(class_names, palette)}",
+        f"<section><h2>Images</h2>{_how_to_read()}{class_legend(class_names, palette)}",
         *(_sample_section(sample, palette, ignore_index, max_side) for sample in samples),
         "</section>",
         f"<section><h2>Measures</h2>{_tables(rows, class_names, palette)}</section>",
@@ -135,7 +135,8 @@ def _how_to_read():
     )
 
 
-def _class_legend(class_names, palette):
+def class_legend(class_names: Sequence[str], palette: np.ndarray) -> str:
+    """Writes the HTML list of the classes' names and colours [K, 3], with that of ignored pixels at the end."""
     keys = [(tuple(int(c) for c in color), name) for color, name in zip(palette, class_names)]
     return "<p>Classes:</p>" + _swatches([*keys, (visualize.IGNORED_COLOR, "ignored")])
 
@@ -206,12 +207,13 @@ def _figure(picture, caption, *, kind="png", note="", pixelated=False):
     mode = ' class="pixelated"' if pixelated else ""
     note = f"<small>{_text(note)}</small>" if note else ""
     return (
-        f'<figure><img src="{_data_uri(picture, kind)}" alt="{_text(caption)}"{mode}>'
+        f'<figure><img src="{data_uri(picture, kind)}" alt="{_text(caption)}"{mode}>'
         f"<figcaption>{_text(caption)}{note}</figcaption></figure>"
     )
 
 
-def _data_uri(picture, kind):
+def data_uri(picture: np.ndarray, kind: str) -> str:
+    """Writes a picture, RGB uint8 [H, W, 3], as the address of an <img>; kind is "png" or "jpg"."""
     options = [cv2.IMWRITE_JPEG_QUALITY, 88] if kind == "jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 9]
     written, data = cv2.imencode(f".{kind}", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not written:
