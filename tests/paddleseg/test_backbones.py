@@ -7,8 +7,9 @@ import types
 import numpy as np
 import paddle
 import pytest
-from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.cvlibs import Config, SegBuilder, manager
 
+from paddle_pointrend import PointRendSeg
 from paddle_pointrend.cli import main
 from paddle_pointrend.convert.packages import PACKAGES, read_package
 from paddle_pointrend.models.weights import CheckpointError
@@ -63,7 +64,7 @@ def test_a_package_that_is_not_installed_is_one_line(lite_config, tmp_path, monk
 def test_a_package_with_other_files_is_refused(tmp_path, monkeypatch):
     spec = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
-    with pytest.raises(CheckpointError, match=r"expected one \.pth file in the package efficientnet_lite0_.*, found 0"):
+    with pytest.raises(CheckpointError, match=r"efficientnet_lite0: expected one \.pth file in .*, found 0"):
         read_package("efficientnet_lite0")
 
 
@@ -96,3 +97,24 @@ def test_the_command_converts_the_packages_file(lite_config, tmp_path):
     converted = EfficientNetLite0(pretrained=str(out)).state_dict()
     for name, tensor in packaged.items():
         np.testing.assert_array_equal(converted[name].numpy(), tensor.numpy())
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "stride"),
+    [
+        ("DeepLabV3P", {"backbone_indices": (0, 3)}, 4),
+        ("DeepLabV3P", {"backbone_indices": (1, 3)}, 8),
+        ("DeepLabV3P", {"backbone_indices": (2, 3)}, 16),
+        ("PSPNet", {"backbone_indices": (2, 3), "enable_auxiliary_loss": False}, 32),
+        ("UPerNet", {"backbone_indices": (0, 1, 2, 3), "enable_auxiliary_loss": False}, 4),
+    ],
+)
+def test_models_of_paddleseg_take_it_under_pointrend(host, options, stride):
+    segmentor = manager.MODELS[host](3, backbone=EfficientNetLite0(), **options)
+    model = PointRendSeg(segmentor, {"hidden_channels": 16}, num_train_points=32)
+    assert model.taps.coarse_stride == stride
+    assert (model.taps.fine_channels, model.taps.fine_strides) == ([24], [4])
+    outputs = model(paddle.rand([2, 3, 65, 97]))
+    assert [tuple(output.shape) for output in outputs[:-1]] == [(2, 3, 65, 97)]
+    (outputs[0].mean() + outputs[1][0].mean()).backward()
+    assert float(segmentor.backbone.conv_stem.weight.grad.abs().sum()) > 0
