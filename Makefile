@@ -1,4 +1,5 @@
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Python 3.10 to 3.12; the versions of constraints.txt were tested with 3.11, so that comes first.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.10 python3; do command -v $$name && break; done)
 BIN := .venv/bin
 EXTRAS ?= cpu,test,pretrained
 INSTALLED := .venv/installed-$(EXTRAS)
@@ -25,7 +26,7 @@ clean:  ## removes the environment and everything that was made
 	rm -rf .venv output build *.egg-info
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else 'Python 3.11 is needed, this is ' + sys.version.split()[0] + '; set PYTHON=/path/to/python3.11')"
+	$(PYTHON) -c "import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 12) else 'Python 3.10 to 3.12 is needed, this is ' + sys.version.split()[0] + '; set PYTHON=/path/to/python3.11')"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
 	touch $@

@@ -6,13 +6,16 @@ from paddle_pointrend import environment
 
 ENVIRONMENT_SET = environment.prepare_command_line()  # before the first import of paddle: afterwards it has no effect
 
-from paddle_pointrend.deploy.predictor import Predictor  # noqa: E402
-
 __version__ = "0.1.0"
-__all__ = ["Predictor"]
+__all__: list[str] = []
+
+if not environment.runs_doctor():
+    from paddle_pointrend.deploy.predictor import Predictor
+
+    __all__ += ["Predictor"]
 
 # Where exported networks run in OpenVINO or ONNX Runtime and nothing else is done, Paddle is not needed.
-if os.environ.get("PADDLE_POINTREND_RUNTIME_ONLY") != "1":
+if not environment.runs_doctor() and os.environ.get("PADDLE_POINTREND_RUNTIME_ONLY") != "1":
     from paddle_pointrend.losses import PointSampledCrossEntropyLoss
     from paddle_pointrend.models.fpn import FPN
     from paddle_pointrend.models.point_head import PointHead

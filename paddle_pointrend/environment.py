@@ -9,6 +9,8 @@ import os
 import pathlib
 import sys
 
+DOCTOR = "doctor"
+
 
 def prepare_command_line() -> list[str]:
     """Does what `prepare` does, if this is the paddle-pointrend command on CPU.
@@ -36,6 +38,11 @@ def prepare(num_threads: int) -> list[str]:
     missing = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(missing)
     return [f"{name}={value}" for name, value in missing.items()]
+
+
+def runs_doctor() -> bool:
+    """Tells whether this is `paddle-pointrend doctor`, which has to run where Paddle or OpenCV do not import."""
+    return _runs_command_line() and DOCTOR in sys.argv[1:2]
 
 
 def _runs_command_line():

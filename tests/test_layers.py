@@ -12,6 +12,7 @@ PACKAGE = pathlib.Path(paddle_pointrend.__file__).parent
 LAYERS = {
     "files": (),
     "environment": (),
+    "diagnosis": (),
     "errors": (),
     "points": (),
     "data": ("errors",),

@@ -8,19 +8,22 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from paddle_pointrend.cli.common import ArgumentParser
+from paddle_pointrend.cli.parser import ArgumentParser
+from paddle_pointrend.environment import DOCTOR
 from paddle_pointrend.errors import UsageError, one_line
-from paddle_pointrend.models.weights import CheckpointError
 
 COMMANDS = {
     "train": "train a model with PaddleSeg's trainer",
     "val": "measure trained weights, coarse against refined",
+    "compare": "put the measures of two runs side by side",
     "predict": "segment an image, a folder or a list of images",
     "export": "write trained weights as a file for Paddle Inference, ONNX Runtime or OpenVINO",
     "prepare": "turn what a labelling tool wrote into a data set to train on",
     "attach": "write the config that puts PointRend on a trained model",
     "convert": "turn a torch checkpoint into weights of a network here",
     "app": "show a page in the browser that sharpens photographs",
+    "configs": "list and copy the configs that come with the package",
+    DOCTOR: "print versions and devices, and what does not go together",
     "demo": "train, measure and show PointRend on built-in street scenes",
 }
 
@@ -40,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parser(name).parse_args(argv or ["--help"])
         return args.run(args)
-    except (UsageError, CheckpointError) as error:
+    except _mistakes(name) as error:
         print(f"{' '.join(['paddle-pointrend', name or '']).strip()}: error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -48,6 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except SystemExit as stop:  # --help and --version
         return stop.code if isinstance(stop.code, int) and stop.code else (0 if argv else 2)
+
+
+def _mistakes(name):
+    """The exceptions that are a mistake in what was asked. Of the doctor's only those that need no Paddle."""
+    if name == DOCTOR:
+        return (UsageError,)
+    from paddle_pointrend.models.weights import CheckpointError
+
+    return (UsageError, CheckpointError)
 
 
 def _parser(name):

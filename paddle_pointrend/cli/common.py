@@ -3,8 +3,8 @@
 import argparse
 import os
 import pathlib
+import platform
 import tempfile
-from typing import NoReturn
 
 import paddle
 from paddleseg.utils import logger
@@ -12,13 +12,6 @@ from paddleseg.utils import logger
 import paddle_pointrend
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.files import check_writable
-
-
-class ArgumentParser(argparse.ArgumentParser):
-    """Raises a UsageError of one line where argparse prints the usage and exits."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; {self.prog} --help lists the arguments")
 
 
 def positive_int(text: str) -> int:
@@ -106,6 +99,12 @@ def make_save_dir(save_dir: str | os.PathLike) -> None:
         raise UsageError(
             f"--save_dir {save_dir}: cannot make this folder or write into it: {error.strerror}"
         ) from error
+
+
+def versions() -> dict[str, str]:
+    """Tells the versions that a report names."""
+    python = platform.python_version()
+    return {"paddle_pointrend": paddle_pointrend.__version__, "Paddle": f"{paddle.__version__}, Python {python}"}
 
 
 def check_output(path: str | os.PathLike) -> None:

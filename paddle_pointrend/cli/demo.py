@@ -1,48 +1,32 @@
 """paddle-pointrend demo: draws scenes, trains on them, compares coarse with refined, writes a report."""
 
 import argparse
-import platform
 import time
 from pathlib import Path
 
-import cv2
-import paddle
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.utils import logger
 from tqdm import tqdm
-from visualdl import LogReader
 
-import paddle_pointrend
 from paddle_pointrend import scenes
-from paddle_pointrend.cli.common import make_save_dir, positive_int, random_seed, set_device
+from paddle_pointrend.cli.common import make_save_dir, positive_int, random_seed, set_device, versions
 from paddle_pointrend.cli.instance_demo import show_instances
 from paddle_pointrend.cli.train import say_how_to_evaluate
 from paddle_pointrend.convert.packages import find_package
 from paddle_pointrend.errors import UsageError
-from paddle_pointrend.evaluation import (
-    Sample,
-    SegmentationMetrics,
-    comparison_figure,
-    comparison_table,
-    write_report,
-)
-from paddle_pointrend.files import write_json, write_whole
+from paddle_pointrend.evaluation import comparison_table
+from paddle_pointrend.files import write_json
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.configs import build, load_config
-from paddle_pointrend.paddleseg.evaluation import evaluate_predictions, trace_sample
 from paddle_pointrend.paddleseg.models import load_model
+from paddle_pointrend.paddleseg.reporting import FILES as REPORT_FILES
+from paddle_pointrend.paddleseg.reporting import measure_run, write_run_report
 from paddle_pointrend.paddleseg.training import train_model
 
 CONFIG = Path(scenes.__file__).with_name("demo.yml")
 WEIGHTS = "efficientnet_lite0"
 # For want of ImageNet weights; from scratch a ResNet learns more in so few iterations.
 BACKBONE_FROM_SCRATCH = "model.segmentor.backbone={'type': 'ResNet18_vd', 'output_stride': 32}"
-SAMPLES_SHOWN = 4
-CURVES = {
-    "Train/loss_0": "loss on the coarse map",
-    "Train/loss_1": "loss on the points",
-    "Train/lr": "learning rate",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,19 +68,31 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(config, last)
     assert isinstance(model, PointRendSeg), CONFIG
     dataset = build(SegBuilder(config), CONFIG, "val_dataset")
-    summaries = evaluate_predictions(model, dataset)
-    print(comparison_table(summaries, scenes.CLASSES))
-    write_json(save_dir / "metrics.json", summaries)
+    measures = measure_run(model, dataset)
+    print(comparison_table(measures.summaries, scenes.CLASSES))
+    write_json(save_dir / "metrics.json", measures.summaries)
     steps = model.num_subdivision_points
     metadata = {
         "training": f"{config.iters} times {config.batch_size} crops, {args.num_train} scenes, seed {args.seed}",
         "evaluation": f"{args.num_val} held-out scenes of 512x256",
         "coarse map": f"stride {model.segmentor.coarse_stride}, {len(steps)} steps of at most {steps[0]} points",
         "time": f"{(time.time() - start) / 60:.1f} minutes",
-        "paddle_pointrend": paddle_pointrend.__version__,
-        "Paddle": f"{paddle.__version__}, Python {platform.python_version()}",
+        **versions(),
     }
-    write_results(save_dir, model, dataset, summaries, metadata)
+    write_run_report(
+        save_dir,
+        model,
+        dataset,
+        measures,
+        title="PointRend on generated street scenes",
+        metadata=metadata,
+        class_names=scenes.CLASSES,
+        palette=scenes.PALETTE,
+        log_dir=save_dir / "training",
+        num_images=2,
+    )
+    for name in (*REPORT_FILES, "metrics.json"):
+        logger.info(f"Wrote {save_dir / name}")
     logger.info(f"{(time.time() - start) / 60:.1f} minutes; open {save_dir / 'report.html'} in a browser")
     return 0
 
@@ -108,45 +104,3 @@ def draw_scenes(folder: Path, num_train: int, num_val: int) -> None:
             scenes.write_dataset(folder, num_train, num_val, progress=lambda done, total: bar.update(done - bar.n))
         except (ValueError, OSError) as error:
             raise UsageError(str(error)) from error
-
-
-def write_results(
-    save_dir: Path, model: PointRendSeg, dataset: paddle.io.Dataset, summaries: dict, metadata: dict[str, str]
-) -> None:
-    """Writes report.html and difference.png, the picture of one sample."""
-    samples = [trace_sample(model, dataset, i) for i in range(min(SAMPLES_SHOWN, len(dataset)))]
-    write_report(
-        save_dir / "report.html",
-        title="PointRend on generated street scenes",
-        metadata=metadata,
-        samples=samples,
-        summaries=summaries,
-        class_names=scenes.CLASSES,
-        palette=scenes.PALETTE,
-        curves=read_curves(save_dir / "training"),
-    )
-    figure = comparison_figure(max(samples, key=boundary_gain), scenes.PALETTE)
-    _, picture = cv2.imencode(".png", figure[..., ::-1])
-    write_whole(save_dir / "difference.png", picture.tobytes())
-    for name in ("report.html", "difference.png", "metrics.json"):
-        logger.info(f"Wrote {save_dir / name}")
-
-
-def boundary_gain(sample: Sample) -> float:
-    """Computes the boundary IoU of the refined prediction of one image minus that of the coarse one."""
-    coarse, refined = (_boundary_iou(prediction, sample.truth) for prediction in (sample.coarse, sample.refined))
-    return refined - coarse
-
-
-def _boundary_iou(prediction, truth):
-    metrics = SegmentationMetrics(len(scenes.CLASSES))
-    metrics.update(prediction, truth)
-    return metrics.summary()["boundary_iou"]
-
-
-def read_curves(log_dir: Path) -> dict[str, tuple[list[int], list[float]]]:
-    """Reads the training's curves from the newest VisualDL file in log_dir: a name to (iterations, values)."""
-    newest = max(log_dir.glob("vdlrecords.*"), key=lambda path: path.stat().st_mtime)
-    reader = LogReader(file_path=str(newest))
-    points = {name: reader.get_data("scalar", tag) for tag, name in CURVES.items()}
-    return {name: ([p.id for p in data], [p.value for p in data]) for name, data in points.items()}

@@ -140,7 +140,7 @@ def pixel_accuracy(confusion: np.ndarray) -> float:
 
 def nan_ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Divides element by element; NaN where there is nothing to divide by."""
-    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 

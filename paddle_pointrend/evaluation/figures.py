@@ -31,7 +31,7 @@ class Sample:
     """One image of the report.
 
     image: RGB uint8 [H, W, 3]. truth, coarse, refined: integers [H, W]. steps: `SubdivisionStep`s or equal tuples,
-    first step first. Raises ValueError if the four are not of one size.
+    first step first. note: what the report says of it. Raises ValueError if the four are not of one size.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Sample:
     coarse: np.ndarray
     refined: np.ndarray
     steps: list[SubdivisionStep] = field(default_factory=list)
+    note: str = ""
 
     def __post_init__(self) -> None:
         sizes = {part: np.shape(getattr(self, part))[:2] for part in ("image", "truth", "coarse", "refined")}

@@ -87,6 +87,13 @@ class SegmentationMetrics:
             "class_boundary_iou": [_or_none(value) for value in boundary],
         }
 
+    def pooled_boundary_iou(self) -> float:
+        """Computes boundary IoU with the boundaries of all classes counted together: in [0, 1], NaN without any.
+
+        For single images: there a mean over the classes is decided by the rarest.
+        """
+        return float(nan_ratio(self._counts["boundary_intersection"].sum(), self._counts["boundary_union"].sum()))
+
 
 def _or_none(value):
     return None if np.isnan(value) else float(value)

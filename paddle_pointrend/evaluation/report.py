@@ -11,6 +11,7 @@ import numpy as np
 
 from paddle_pointrend.evaluation import visualize
 from paddle_pointrend.evaluation.charts import curve_svg
+from paddle_pointrend.evaluation.confusion_tables import confusion_tables
 from paddle_pointrend.evaluation.figures import PANEL_NAMES, ZOOM, Sample, draw_step, sample_panels, zoom_window
 from paddle_pointrend.evaluation.report_style import STYLE
 from paddle_pointrend.evaluation.tables import summary_rows
@@ -27,6 +28,7 @@ def write_report(
     class_names: Sequence[str],
     palette: np.ndarray,
     curves: Mapping[str, tuple] | None = None,
+    confusions: Mapping[str, np.ndarray] | None = None,
     ignore_index: int = 255,
     max_side: int = 1280,
 ) -> Path:
@@ -40,6 +42,7 @@ def write_report(
         summaries: dict from "coarse" and "refined" to `SegmentationMetrics.summary()`.
         class_names: K names. palette: [K, 3] RGB.
         curves: dict from a curve's name to (iterations, values); values that are not finite leave gaps.
+        confusions: dict from "coarse" and "refined" to their confusion matrices, int [K, K], rows are labels.
         ignore_index: truth value that is not judged.
         max_side: pictures longer than this are shrunk for the file; the zoomed windows keep their pixels.
 
@@ -61,6 +64,8 @@ def write_report(
         "</section>",
         f"<section><h2>Measures</h2>{_tables(rows, class_names, palette)}</section>",
     ]
+    if confusions:
+        body.append(f"<section><h2>Confusion</h2>{confusion_tables(confusions, class_names)}</section>")
     if curves:
         charts = "".join(f"<figure>{curve_svg(name, *points)}</figure>" for name, points in curves.items())
         body.append(f'<section><h2>Training</h2><div class="charts">{charts}</div></section>')
@@ -104,7 +109,7 @@ def _sample_section(sample, palette, ignore_index, max_side):
         for number, (coords, size) in enumerate(sample.steps, start=1)
     ]
     return (
-        f"<article><h3>{_text(sample.name)}</h3><p>{_text(_verdict(counts))}</p>"
+        f"<article><h3>{_text(sample.name)}</h3><p>{_text(f'{sample.note} {_verdict(counts)}'.strip())}</p>"
         f'<div class="panels">{"".join(figures + steps)}</div></article>'
     )
 

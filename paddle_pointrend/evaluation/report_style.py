@@ -29,6 +29,8 @@ th,td{padding:5px 12px;text-align:right;white-space:nowrap;border-bottom:1px sol
 thead th{color:var(--soft);font-weight:600}tbody th,th[rowspan]{text-align:left;font-weight:500}
 th[colspan]{text-align:center}.group{border-left:1px solid var(--line)}
 tbody tr:hover{background:var(--panel)}
+.confusion td{background:color-mix(in srgb,var(--curve) var(--share,0%),transparent)}
+summary{cursor:pointer;font-weight:600}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:16px}
 .charts figure{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:8px;max-width:620px}
 svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font-size:12px}

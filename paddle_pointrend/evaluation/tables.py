@@ -44,6 +44,18 @@ def comparison_table(summaries: Mapping[str, dict], class_names: Sequence[str] |
     return _text_table(list(summaries), summary_rows(summaries, class_names), 4)
 
 
+def run_table(runs: Mapping[str, Mapping[str, dict]], class_names: Sequence[str] | None = None) -> str:
+    """Writes two runs side by side: every prediction of each, and the last of the second minus the last of the first.
+
+    Args:
+        runs: dict from a run's name to the summaries of its predictions, by their names.
+        class_names: as in `summary_rows`.
+    """
+    columns = {f"{run} {name}": summary for run, summaries in runs.items() for name, summary in summaries.items()}
+    first, second = (len(summaries) for summaries in runs.values())
+    return _text_table(list(columns), summary_rows(columns, class_names), 4, (first - 1, first + second - 1))
+
+
 def instance_rows(summaries: Mapping[str, dict], class_names: Sequence[str]) -> list[tuple[str, list[float | None]]]:
     """Lists the rows of a table of instances.
 
@@ -80,13 +92,13 @@ def instance_table(summaries: Mapping[str, dict], class_names: Sequence[str]) ->
     return _text_table(list(summaries), instance_rows(summaries, class_names), 3)
 
 
-def _text_table(columns, rows, num_first):
-    """Writes rows in percent; a rule sets the first ones apart."""
-    cells = [["", *columns] + (["difference"] if len(columns) == 2 else [])]
+def _text_table(columns, rows, num_first, compared=(0, 1)):
+    """Writes rows in percent, with the difference of two columns; a rule sets the first rows apart."""
+    cells = [["", *columns] + (["difference"] if len(columns) > 1 else [])]
     for title, values in rows:
         row = [title] + ["-" if value is None else f"{100 * value:.2f}" for value in values]
-        if len(values) == 2:
-            first, second = values
+        if len(values) > 1:
+            first, second = (values[column] for column in compared)
             row.append("-" if first is None or second is None else f"{100 * (second - first):+.2f}")
         cells.append(row)
     lines = align_columns(cells)

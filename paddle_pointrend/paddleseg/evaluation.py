@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import paddle
@@ -76,6 +76,7 @@ def evaluate_predictions(
     *,
     num_workers: int = 0,
     progress: bool = True,
+    on_image: Callable[[int, dict[str, SegmentationMetrics]], None] | None = None,
 ) -> dict[str, dict]:
     """Measures every prediction of a model on a dataset, in one forward pass an image.
 
@@ -88,6 +89,7 @@ def evaluate_predictions(
         options: augmentation and sliding window.
         num_workers: processes that read data.
         progress: whether to show a progress bar, in the first process.
+        on_image: is told the index of each image that this process measures, and each prediction's measures of it.
 
     Returns:
         dict from a prediction's name to SegmentationMetrics.summary().
@@ -110,7 +112,11 @@ def evaluate_predictions(
             if "mistake" in data:
                 read_sample(dataset, int(data["mistake"]))
             logits = _logits(layer, data["img"], data["trans_info"], options)
-            _count(metrics, logits, data["label"], dataset.num_classes)
+            of_image = _measure(logits, data["label"], dataset, columns)
+            for name, metric in metrics.items():
+                metric.merge(of_image[name])
+            if on_image is not None:
+                on_image(rank + counted * size, of_image)
             ignores = ignores or bool((data["label"] == dataset.ignore_index).any())
             counted += 1
     if counted != len(share):
@@ -129,23 +135,41 @@ def trace_sample(model: PointRendSeg, dataset: Dataset, index: int) -> Sample:
 
     Args:
         model: in eval mode.
-        dataset: PaddleSeg's, in mode val, whose transforms keep the images' size.
+        dataset: PaddleSeg's, in mode val; what its transforms do to the size is undone, as in the evaluation.
         index: of the image in the dataset.
 
     Raises:
         UsageError: a file that cannot be read, or labels that do not fit.
-        ValueError: the transforms change the image's size.
     """
-    trace = model.trace(paddle.to_tensor(read_sample(dataset, index)["img"]).unsqueeze(0))
+    data = read_sample(dataset, index)
+    trace = model.trace(paddle.to_tensor(data["img"]).unsqueeze(0))
+    coarse, refined = (
+        infer.reverse_transform(logits, data["trans_info"], mode="bilinear").argmax(1)[0].numpy()
+        for logits in (trace.coarse, trace.refined)
+    )
+    padding = _padding(data["img"].shape[1:], data["trans_info"])
     image_path, label_path = dataset.file_list[index]
     return Sample(
         name=pathlib.Path(image_path).stem.removesuffix("_leftImg8bit"),
         image=read_image(image_path, whole=False),
         truth=read_label(label_path),
-        coarse=trace.coarse.argmax(1)[0].numpy(),
-        refined=trace.refined.argmax(1)[0].numpy(),
-        steps=[SubdivisionStep(step.coords[0].numpy(), tuple(step.logits.shape[2:])) for step in trace.steps or []],
+        coarse=coarse,
+        refined=refined,
+        steps=[
+            SubdivisionStep(step.coords[0].numpy() * padding, tuple(step.logits.shape[2:]))
+            for step in trace.steps or []
+        ],
     )
+
+
+def _padding(size, trans_info):
+    """How often the image, without what transforms padded to its right and below, goes into [width, height]."""
+    (height, width), times = size, np.ones(2, np.float32)
+    for kind, (before_height, before_width) in trans_info[::-1]:
+        if kind == "padding":
+            times *= (width / before_width, height / before_height)
+        height, width = before_height, before_width
+    return times
 
 
 def _warn_of_missing_classes(metric, num_labels):
@@ -203,19 +227,23 @@ def _first(outputs):
     return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
 
 
-def _count(metrics, logits, label, num_classes):
-    if logits.shape[1] != len(metrics) * num_classes:
+def _measure(logits, label, dataset, columns):
+    """dict from each of `columns` to the measures of one image; their logits lie side by side."""
+    num_classes = dataset.num_classes
+    if logits.shape[1] != len(columns) * num_classes:
         raise UsageError(
-            f"the model predicts {logits.shape[1] // len(metrics)} classes, the dataset has {num_classes}; "
+            f"the model predicts {logits.shape[1] // len(columns)} classes, the dataset has {num_classes}; "
             "set both num_classes to the same"
         )
     label = label.numpy().squeeze((0, 1))
     if list(logits.shape[2:]) != list(label.shape):
         raise UsageError(f"an image's prediction has size {list(logits.shape[2:])}, its label {list(label.shape)}")
+    metrics = {name: SegmentationMetrics(num_classes, dataset.ignore_index) for name in columns}
     for i, metric in enumerate(metrics.values()):
         part = logits[:, i * num_classes : (i + 1) * num_classes]
         labels = label_maps(part) if isinstance(part, np.ndarray) else part.argmax(axis=1).numpy()
         metric.update(labels[0], label)
+    return metrics
 
 
 def _sum_over_processes(count):

@@ -198,3 +198,47 @@ def test_a_fault_of_the_program_keeps_its_traceback(trained, monkeypatch):
     monkeypatch.setattr("paddle_pointrend.cli.val.evaluate_predictions", fail)
     with pytest.raises(RuntimeError, match="a fault"):
         run("val", "--config", trained.config, "--model_path", trained.weights)
+
+
+def test_val_writes_a_report_of_any_config(trained, varied_weights, tmp_path, capsys):
+    # The images are resized and padded, so that pictures and points must be brought back to their size.
+    config = tmp_path / "resized.yml"
+    transforms = "    - {type: Resize, target_size: [80, 96]}\n    - {type: Padding, target_size: [96, 128]}\n"
+    text = trained.config.read_text() + "class_names: [ground, red, <green>, blue]\n"
+    config.write_text(text.replace("mode: val\n  transforms:\n", f"mode: val\n  transforms:\n{transforms}"))
+    folder = tmp_path / "deep/report"
+    arguments = ["--config", config, "--model_path", varied_weights]
+    assert run("val", *arguments, "--report", folder, "--report_images", 1, "--json", tmp_path / "m.json") == 0
+    assert {path.name for path in folder.iterdir()} == {"report.html", "difference.png", "metrics.json"}
+    assert (folder / "metrics.json").read_text() == (tmp_path / "m.json").read_text()
+    page = (folder / "report.html").read_text()
+    scores = [float(gain) for gain in re.findall(r"Boundary IoU [\d.]+ coarse, [\d.]+ refined \(([+-][\d.]+)\)", page)]
+    assert 1 <= len(scores) <= 2
+    for words in ("Confusion", "&lt;green&gt;", "PointRend: resized", str(varied_weights), "step 3: points"):
+        assert words in page
+    assert run("val", *arguments, "--report", folder, "--is_slide", "--crop_size", 48, 40, "--stride", 24, 32) == 0
+    assert "of one pass an image; the measures are not" in (folder / "report.html").read_text()
+
+
+def test_val_reports_curves_where_the_training_has_them(trained, tmp_path):
+    save_dir = tmp_path / "out"
+    arguments = ["--iters", 4, "--save_interval", 2, "--log_iters", 1, "--use_vdl", "--do_eval"]
+    assert run("train", "--config", trained.config, "--save_dir", save_dir, *arguments) == 0
+    weights = save_dir / "best_model"
+    assert run("val", "--config", trained.config, "--model_path", weights, "--report", tmp_path / "report") == 0
+    page = (tmp_path / "report/report.html").read_text()
+    for name in ("loss on the coarse map", "loss on the points", "learning rate", "mIoU on the val images, refined"):
+        assert name in page
+
+
+def test_val_refuses_a_report_before_the_work(trained, tmp_path, capsys):
+    with paddle.utils.unique_name.guard():
+        model = SegBuilder(Config(str(trained.plain_config))).model
+    paddle.save(model.state_dict(), str(tmp_path / "model.pdparams"))
+    arguments = ["--model_path", tmp_path, "--report", tmp_path / "report"]
+    assert run("val", "--config", trained.plain_config, *arguments) == 2
+    assert "--report compares coarse with refined, and a SemanticFPN has one prediction" in error_line(capsys)
+    arguments = ["--model_path", trained.weights, "--report", tmp_path / "model.pdparams"]
+    assert run("val", "--config", trained.config, *arguments) == 2
+    assert "model.pdparams: cannot write into this folder" in error_line(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pdparams"]

@@ -1,0 +1,71 @@
+"""paddle-pointrend compare: the measures of two runs side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from paddle_pointrend.errors import UsageError, one_line
+from paddle_pointrend.evaluation.tables import run_table
+
+_MEASURES = ("miou", "macc", "acc", "boundary_iou", "class_iou", "class_boundary_iou")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments."""
+    parser.add_argument("first", type=Path, metavar="A.json", help="what val --json wrote")
+    parser.add_argument("second", type=Path, metavar="B.json", help="the same of another run; its gain is shown")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compares; returns the exit code."""
+    paths = {"A": args.first, "B": args.second}
+    runs = {letter: read_run(path) for letter, path in paths.items()}
+    first, second = runs.values()
+    if first["num_classes"] != second["num_classes"]:
+        raise UsageError(
+            f"{args.first} has {first['num_classes']} classes, {args.second} {second['num_classes']}: "
+            "they are not of the same data"
+        )
+    for letter, found in runs.items():
+        sources = [f"{key} {found[key]}" for key in ("config", "model_path") if found[key]]
+        print(f"{letter}: {', '.join([str(paths[letter]), *sources])}")
+    predictions = {letter: found["predictions"] for letter, found in runs.items()}
+    print(run_table(predictions, second["classes"] or first["classes"]))
+    for what in ("images", "classes", "inference"):
+        if None not in (first[what], second[what]) and first[what] != second[what]:
+            print(f"note: the {what} differ: {first[what]} in A, {second[what]} in B")
+    return 0
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """Reads what `val --json`, `val --report` or the demo wrote.
+
+    Returns:
+        dict with "predictions", "num_classes", and "config", "model_path", "images", "classes", "inference", each None
+        where the file does not say.
+
+    Raises:
+        UsageError: no such file, or another one.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read this file: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid JSON: {one_line(error)}") from error
+    content = content if isinstance(content, dict) else {}
+    if "predictions" not in content:  # the demo's file has nothing else
+        content = {"predictions": content}
+    predictions = content["predictions"]
+    if not isinstance(predictions, dict) or not predictions or not all(map(_is_summary, predictions.values())):
+        raise UsageError(f"{path} holds no measures of label maps, expected what val --json wrote")
+    num_classes = len(next(iter(predictions.values()))["class_iou"])
+    details = {key: content.get(key) for key in ("config", "model_path", "images", "classes", "inference")}
+    return {"predictions": predictions, "num_classes": num_classes, **details}
+
+
+def _is_summary(summary):
+    return isinstance(summary, dict) and all(key in summary for key in _MEASURES)

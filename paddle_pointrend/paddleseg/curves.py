@@ -1,0 +1,38 @@
+"""The curves of a training, from what `train --use_vdl` wrote."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from visualdl import LogReader
+
+_NAMES = {
+    "Train/loss": "loss",
+    "Train/lr": "learning rate",
+    "Evaluate/mIoU": "mIoU on the val images, refined",
+    "Evaluate/Acc": "pixel accuracy on the val images, refined",
+}
+_LOSSES = ["loss on the coarse map", "loss on the points"]
+
+
+def read_curves(folder: str | os.PathLike) -> dict[str, tuple[list[int], list[float]]]:
+    """Reads the curves of a training; of one that was resumed, all its parts.
+
+    Args:
+        folder: its --save_dir.
+
+    Returns:
+        dict from a curve's name to (iterations, values); empty where the training wrote none.
+    """
+    points: dict[str, dict[int, float]] = {}
+    for file in sorted(Path(folder).glob("vdlrecords.*"), key=lambda path: path.stat().st_mtime):
+        reader = LogReader(file_path=str(file))
+        for tag, records in reader.log_data["scalar"].items():
+            values = {record.id: record.value for record in records}
+            points.setdefault(tag.replace("%", "/"), {}).update(values)  # as VisualDL keeps a slash
+    losses = sorted(tag for tag in points if tag.startswith("Train/loss_"))
+    names = dict(zip(losses, _LOSSES if len(losses) == 2 else [f"loss {i}" for i in range(1, len(losses) + 1)]))
+    names |= _NAMES if not losses else {tag: name for tag, name in _NAMES.items() if tag != "Train/loss"}
+    curves = {name: sorted(points[tag].items()) for tag, name in names.items() if tag in points}
+    return {name: ([i for i, _ in curve], [value for _, value in curve]) for name, curve in curves.items()}
