@@ -113,7 +113,7 @@ def train_instances(
                     shutil.rmtree(saved.pop(0))
             if val_dataset is not None:
                 model.eval()
-                measured = _headline(evaluate_instances(model, val_dataset, progress=False))
+                measured = _headline(evaluate_instances(model, val_dataset))
                 network.train()
                 if rank == 0:
                     _keep_best(model, measured, save_dir, iteration)
