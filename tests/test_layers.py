@@ -14,6 +14,7 @@ LAYERS = {
     "environment": (),
     "diagnosis": (),
     "errors": (),
+    "run_state": ("errors",),
     "points": (),
     "data": ("errors",),
     "losses": ("points",),

@@ -1,0 +1,50 @@
+"""Seeds by iteration, the lock on a training's folder, signals that are noted."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.run_state import LOCK, StopRequest, derived_seed, locked_folder
+
+_HOLD = """
+import fcntl, os, sys
+file = open(sys.argv[1], "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print(os.getpid(), file=file, flush=True)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_folder_is_locked_while_its_process_lives(tmp_path):
+    command = [sys.executable, "-c", _HOLD, str(tmp_path / LOCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(UsageError, match=f"process {holder.pid} trains into this folder"), locked_folder(tmp_path):
+            pass
+        holder.kill()
+    assert (tmp_path / LOCK).exists()  # stale
+    with locked_folder(tmp_path):
+        assert (tmp_path / LOCK).read_text() == str(os.getpid())
+    assert not (tmp_path / LOCK).exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_first_signal_is_noted(signum):
+    before = signal.getsignal(signum)
+    with StopRequest().listening() as stop:
+        assert stop.signum is None
+        os.kill(os.getpid(), signum)
+        assert stop.signum == signum
+        assert signal.getsignal(signum) == before  # a second one works as ever
+    assert signal.getsignal(signum) == before
+
+
+def test_seeds_differ_by_every_counter():
+    seeds = {derived_seed(1), derived_seed(2), *(derived_seed(1, rank, i) for rank in (0, 1) for i in range(50))}
+    assert len(seeds) == 102
+    assert derived_seed(1, 2, 3) == derived_seed(1, 2, 3)
