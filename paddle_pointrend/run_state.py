@@ -34,7 +34,7 @@ def derived_seed(seed: int, *counters: int) -> int:
 
     Random numbers that start from such a seed need no saved state: a run that goes on draws what it would have drawn.
     """
-    return int(np.random.SeedSequence([seed, *counters]).generate_state(1)[0])
+    return int(np.random.SeedSequence(seed, spawn_key=counters).generate_state(1)[0])
 
 
 def seed_computation(seed: int, *counters: int) -> None:
