@@ -23,7 +23,7 @@ LAYERS = {
     "inference": (),
     "convert": ("models",),
     "scenes": ("data", "files"),
-    "paddleseg": ("models", "losses", "data", "evaluation", "inference", "convert", "files", "errors"),
+    "paddleseg": ("models", "losses", "data", "evaluation", "inference", "convert", "files", "errors", "run_state"),
     "deploy": ("models", "points", "evaluation", "inference", "data", "files", "environment", "errors"),
     "app": ("deploy", "paddleseg", "models", "evaluation", "inference", "data", "errors"),
 }

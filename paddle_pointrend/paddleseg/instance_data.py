@@ -16,6 +16,7 @@ from paddle_pointrend.data.instances import CocoInstances, grouped_batches, pad_
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.models.instance.structures import Targets
 from paddle_pointrend.paddleseg.configs import build, path_of
+from paddle_pointrend.run_state import derived_seed
 
 SAMPLES_CHECKED = 8
 
@@ -84,7 +85,7 @@ class TrainingBatches(paddle.io.Dataset):
         wide = [image.width > image.height for image in self.images]
         batches = grouped_batches(wide, batch_size, seed, rank, num_processes)
         self._plan = list(itertools.islice(batches, start, iters))
-        self._seed, self._start, self._rank = seed, start, rank
+        self.seed, self.rank, self._start = seed, rank, start
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -105,18 +106,11 @@ class TrainingBatches(paddle.io.Dataset):
         Raises:
             UsageError: an image or an annotation is wrong.
         """
-        rng = np.random.default_rng(self._entropy(self._start + index))
+        rng = np.random.default_rng(derived_seed(self.seed, self.rank, self._start + index + 1))
         samples = [self.dataset.training_sample(self.images[i], rng) for i in self._plan[index]]
         images, sizes = pad_images([sample.image for sample in samples])
         batch = {"images": images, "sizes": sizes}
         return {**batch, **{key: [getattr(s, key) for s in samples] for key in ("boxes", "classes", "masks")}}
-
-    def random_seed(self, iteration: int) -> int:
-        """The seed of what the network draws in an iteration, counted from 1."""
-        return int(np.random.SeedSequence(self._entropy(iteration - 1)).generate_state(1)[0])
-
-    def _entropy(self, index):
-        return [self._seed, index, self._rank]
 
 
 def read_batches(

@@ -6,6 +6,7 @@ from a checkpoint is the uninterrupted one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -28,6 +29,7 @@ from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.instance_log import TrainingLog
 from paddle_pointrend.paddleseg.models import WEIGHTS
 from paddle_pointrend.paddleseg.saving import SCORE, set_earlier_run_aside
+from paddle_pointrend.run_state import StoppedBySignalError, StopRequest, locked_folder, seed_computation
 
 SEED = "seed.json"  # beside the weights of a checkpoint
 
@@ -63,13 +65,15 @@ def train_instances(
         The folder with the last iteration's checkpoint.
 
     Raises:
-        UsageError: data or a checkpoint that do not fit, a training that diverges.
+        UsageError: data or a checkpoint that do not fit, another training in save_dir, a training that diverges.
+        StoppedBySignalError: a SIGTERM or Ctrl-C came; the iteration was finished and saved.
     """
     rank, num_processes = rank_and_size()
     if num_processes > 1 and not paddle.distributed.is_initialized():
         paddle.distributed.init_parallel_env()
+    lock = locked_folder(save_dir) if rank == 0 else contextlib.nullcontext()
     # Optimizer states go by names that Paddle numbers: from 0, whatever was built before.
-    with paddle.utils.unique_name.guard():
+    with paddle.utils.unique_name.guard(), lock, StopRequest().listening() as stop:
         seed = _common_seed(seed)
         train_dataset, val_dataset, model, optimizer = _build_parts(config, do_eval, seed)
         checkpoint = folder_to_resume(model, resume_model, save_dir)
@@ -105,12 +109,17 @@ def train_instances(
             if iteration % log_iters == 0 and rank == 0:
                 log.write(iteration, optimizer.get_lr())
             optimizer._learning_rate.step()
-            if iteration % save_interval and iteration < config.iters:
+            if iteration % save_interval and iteration < config.iters and stop.signum is None:
                 continue
             if rank == 0:
                 saved.append(_save(model, optimizer, seed, pathlib.Path(save_dir) / f"iter_{iteration}"))
                 while len(saved) > keep_checkpoint_max > 0:
                     shutil.rmtree(saved.pop(0))
+            if stop.signum is not None:
+                logger.warning(
+                    f"Stopped by a signal after iteration {iteration}; --resume_model auto goes on from there"
+                )
+                raise StoppedBySignalError(stop.signum)
             if val_dataset is not None:
                 model.eval()
                 measured = _headline(evaluate_instances(model, val_dataset))
@@ -159,7 +168,7 @@ def _iterations(network, optimizer, batches, start, num_workers):
     began = time.time()
     for iteration, (images, sizes, targets) in enumerate(read_batches(batches, num_workers), start=start + 1):
         read = time.time()
-        paddle.seed(batches.random_seed(iteration))
+        seed_computation(batches.seed, batches.rank, iteration)
         try:
             losses = network(images, sizes, targets)
         except FloatingPointError as error:

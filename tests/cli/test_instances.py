@@ -1,8 +1,10 @@
 """train, val and predict of networks of instances."""
 
 import json
+import os
 import pathlib
 import shutil
+import signal
 import types
 
 import cv2
@@ -17,7 +19,8 @@ from visualdl import LogReader
 from paddle_pointrend import Predictor, evaluate
 from paddle_pointrend.data.masks import decode_mask
 from paddle_pointrend.errors import UsageError
-from paddle_pointrend.paddleseg import load_config, train_instances, train_model
+from paddle_pointrend.paddleseg import instance_training, load_config, train_instances, train_model
+from paddle_pointrend.run_state import LOCK
 
 LOSSES = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_mask_point"}
 
@@ -76,6 +79,31 @@ def test_a_resumed_training_is_the_uninterrupted_one(trained, tmp_path, capsys, 
     assert "iter: 3/4" in output
     assert "iter: 2/4" not in output
     _assert_same(_state(tmp_path / "iter_4"), _state(trained.save_dir / "iter_4"))
+
+
+def test_a_signal_saves_and_the_resumed_training_is_the_uninterrupted_one(trained, tmp_path, monkeypatch, capsys):
+    seed_computation = instance_training.seed_computation
+
+    def stop_at_the_third(seed, rank, iteration):
+        seed_computation(seed, rank, iteration)
+        if iteration == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(instance_training, "seed_computation", stop_at_the_third)
+    assert _train(trained.config, tmp_path) == 128 + signal.SIGTERM
+    assert {path.name for path in tmp_path.glob("iter_*")} == {"iter_2", "iter_3"}
+    assert "Stopped by a signal after iteration 3" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert _train(trained.config, tmp_path, "--resume_model", "auto") == 0
+    _assert_same(_state(tmp_path / "iter_4"), _state(trained.save_dir / "iter_4"))
+
+
+def test_the_folder_is_locked_while_it_trains(trained, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(instance_training, "seed_computation", lambda *_: seen.append((tmp_path / LOCK).exists()))
+    assert _train(trained.config, tmp_path, "--iters", 1) == 0
+    assert seen == [True]
+    assert not (tmp_path / LOCK).exists()
 
 
 def test_a_finished_training_has_nothing_to_do(trained, capsys):
