@@ -4,9 +4,9 @@
 
 The network runs once on each image; its coarse logits and fine features are kept in memory. Then every row of the first
 table trains a fresh point head on them, with each of --seeds, and is measured on val_dataset: how training points are
-chosen (the paper's section 3.1), and what the head reads (section 3.2). The second table takes the first seed's mildly
-biased head and changes the inference: points of each step, number of steps, points in the last step alone. Writes
-RESULTS.json and points.png into --save_dir and prints the tables; images are whole, without augmentation.
+chosen (the paper's section 3.1), and what the head reads (section 3.2). The second table changes the inference of the
+first seed's mildly biased head (without seeds of the model's own): points of each step, number of steps, points in the
+last step alone. Writes RESULTS.json and points.png into --save_dir, prints the tables. Images are not augmented.
 """
 
 import argparse
@@ -73,8 +73,7 @@ def train_and_measure(
     model: PointRendSeg, images: dict[str, list[StoredImage]], iters: int, seeds: Sequence[int], steps: int
 ) -> dict[str, list[dict]]:
     """Fills the first table: row -> the scores with each seed. The model keeps the first seed's mildly biased head."""
-    rows = {"coarse map, no points": [measure(model, images["val"], [])]}
-    kept = model.point_head
+    rows, kept = {}, model.point_head
     for name, training in TRAININGS.items():
         rows[name] = []
         for seed in seeds:
@@ -89,7 +88,7 @@ def train_and_measure(
 
 def vary_inference(model: PointRendSeg, images: Sequence[StoredImage], steps: int) -> dict[str, list[dict]]:
     """Fills the second table: row -> a list of one, the scores."""
-    rows = {}
+    rows = {"coarse map, no points": []}
     for points in POINTS:
         rows["every pixel" if points == POINTS[-1] else f"{points} points a step"] = [points] * steps
     for count in range(1, steps):
@@ -133,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", required=True, help="of a PointRendSeg on a `Dataset` with train_path")
     parser.add_argument("--model_path", required=True)
     parser.add_argument("--save_dir", type=pathlib.Path, default=pathlib.Path("output/ablations"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2], help="none: no training")
     parser.add_argument("--iters", type=positive_int, default=300, help="of each training, default: 300")
     parser.add_argument("--train_images", type=positive_int, default=100, help="evenly chosen, default: 100")
     parser.add_argument("--val_images", type=positive_int, default=101, help="evenly chosen, default: 101")
@@ -144,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
         if not isinstance(model, PointRendSeg):
             raise UsageError(f"{args.config}: the model is a {type(model).__name__}, expected a PointRendSeg")
         images = {}
-        for split in ("train", "val"):
+        for split in ("train", "val") if args.seeds else ("val",):
             listed = config.dic[f"{split}_dataset"][f"{split}_path"]
             opts = [f"val_dataset.val_path={listed}"]
             dataset = build(SegBuilder(load_config(args.config, opts=opts)), args.config, "val_dataset")
@@ -155,13 +154,14 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(str(error))
     height = images["val"][0].coarse.shape[2]
     steps = max(1, math.ceil(math.log2(images["val"][0].truth.shape[0] / height)))
-    trainings = train_and_measure(model, images, args.iters, args.seeds, steps)
+    trainings = train_and_measure(model, images, args.iters, args.seeds, steps) if args.seeds else {}
     inference = vary_inference(model, images["val"], steps)
     args.save_dir.mkdir(parents=True, exist_ok=True)
     report = {"config": args.config, "trainings": trainings, "inference": inference}
     write_json(args.save_dir / "RESULTS.json", report)
     draw_points(inference, args.save_dir / "points.png")
-    print(f"\n{table(trainings)}\n\n{table(inference)}\n\nwrote {args.save_dir}/RESULTS.json and points.png")
+    print("\n" + "\n\n".join(table(rows) for rows in (trainings, inference) if rows))
+    print(f"\nwrote {args.save_dir}/RESULTS.json and points.png")
     return 0
 
 

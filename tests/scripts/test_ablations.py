@@ -80,11 +80,22 @@ def test_command(trained, varied_weights, tmp_path, monkeypatch, capsys):
     arguments = ["--config", str(trained.config), "--model_path", str(varied_weights), "--save_dir", str(tmp_path)]
     assert ablations.main([*arguments, "--iters", "2", "--val_images", "2"]) == 0
     report = json.loads((tmp_path / "RESULTS.json").read_text())
-    assert list(report["trainings"]) == ["coarse map, no points", *training.TRAININGS]
-    assert [len(scores) for scores in report["trainings"].values()] == [1, *[2] * len(training.TRAININGS)]
-    assert {"16 points a step", "every pixel", "8192 points in the last step alone"} <= report["inference"].keys()
+    assert list(report["trainings"]) == list(training.TRAININGS)
+    assert all(len(scores) == 2 for scores in report["trainings"].values())
+    rows = {"coarse map, no points", "16 points a step", "every pixel", "8192 points in the last step alone"}
+    assert rows <= report["inference"].keys()
     assert (tmp_path / "points.png").read_bytes().startswith(b"\x89PNG")
     assert "| every pixel |" in capsys.readouterr().out
+
+
+def test_without_seeds_the_models_own_head_is_measured(trained, varied_weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablations, "POINTS", (16, 32, 10**9))
+    arguments = ["--config", str(trained.config), "--model_path", str(varied_weights), "--save_dir", str(tmp_path)]
+    assert ablations.main([*arguments, "--seeds"]) == 0
+    report = json.loads((tmp_path / "RESULTS.json").read_text())
+    expected = evaluate(trained.config, varied_weights, progress=False)["coarse"]
+    assert report["trainings"] == {}
+    assert report["inference"]["coarse map, no points"][0]["miou"] == pytest.approx(expected["miou"], abs=1e-9)
 
 
 def test_a_model_without_points_is_refused(trained, tmp_path, capsys):
