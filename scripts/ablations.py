@@ -24,6 +24,7 @@ from ablating.training import MILDLY_BIASED, TRAININGS, StoredImage, Training, r
 from measuring.arguments import positive_int
 from measuring.tables import SCORES, percent, scores_of
 from paddleseg.cvlibs import SegBuilder
+from tqdm import tqdm
 
 from paddle_pointrend import PointRendSeg
 from paddle_pointrend.errors import UsageError
@@ -93,7 +94,9 @@ def vary_inference(model: PointRendSeg, images: Sequence[StoredImage], steps: in
         rows["every pixel" if points == POINTS[-1] else f"{points} points a step"] = [points] * steps
     for count in range(1, steps):
         rows[f"8192 points a step, {count} of {steps} steps"] = [8192] * count
-    measured = {name: [measure(model, images, points)] for name, points in rows.items()}
+    measured = {}
+    for name, points in tqdm(rows.items(), "inference", unit="row"):
+        measured[name] = [measure(model, images, points)]
     for points in (8192, 8192 * steps):
         last = measure(model, images, [points], doubled_before=steps - 1)
         measured[f"{points} points in the last step alone"] = [last]
