@@ -17,8 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Lists or copies; returns the exit code."""
     if args.action == "list":
-        for name, comment in list_configs().items():
-            print(f"{name}\n    {comment}")
+        print("\n".join(f"{name}\n    {comment}" for name, comment in list_configs().items()))
     else:
         for path in copy_configs(args.names, args.to):
             print(f"Wrote {path}")

@@ -15,10 +15,13 @@ def describe_data(config: Mapping[str, Any]) -> dict[str, Any]:
         config: the config as a dict.
 
     Returns:
-        "transforms", those of its val_dataset; "classes" and "palette" where that is Cityscapes.
+        "transforms", those of its val_dataset; "classes" where it has `class_names`; "classes" and "palette" where that
+        is Cityscapes.
     """
     dataset = config.get("val_dataset") or {}
     description = {"transforms": dataset.get("transforms") or []}
     if dataset.get("type") == "Cityscapes":
         description |= {"classes": cityscapes.CLASSES, "palette": cityscapes.PALETTE}
+    if config.get("class_names"):
+        description["classes"] = list(config["class_names"])
     return description
