@@ -10,16 +10,16 @@ NUM_CLASSES, CHANNELS = 3, 16
 SIZES = [(64, 96), (50, 90)]
 
 
-def build(head="pointrend", **options):
+def build(head="pointrend", num_classes=NUM_CLASSES, **options):
     paddle.seed(0)
     if head == "pointrend":
         widths = {"coarse_head": {"channels": 8, "fc_channels": 16}, "point_head": {"hidden_channels": 16}}
-        mask_head = PointRendMaskHead(NUM_CLASSES, in_channels=CHANNELS, **widths)
+        mask_head = PointRendMaskHead(num_classes, in_channels=CHANNELS, **widths)
     else:
-        mask_head = StandardMaskHead(NUM_CLASSES, in_channels=CHANNELS, channels=8)
+        mask_head = StandardMaskHead(num_classes, in_channels=CHANNELS, channels=8)
     options = {"box_head": {"fc_channels": 32, "score_threshold": 0.0}} | options
     options = {"rpn": {"anchor_sizes": (8, 16, 32, 64, 128)}} | options
-    model = MaskRCNN(TinyBackbone((8, 8, 8, 8)), NUM_CLASSES, mask_head, fpn_channels=CHANNELS, **options)
+    model = MaskRCNN(TinyBackbone((8, 8, 8, 8)), num_classes, mask_head, fpn_channels=CHANNELS, **options)
     model.eval()
     return model
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlparse
 
@@ -90,7 +90,9 @@ def compare_state(
     return missing, extra, {key: (found[key], wanted[key]) for key in both if found[key] != wanted[key]}
 
 
-def load_pretrained(model: nn.Layer, path: str, *, new_part: str | None = None) -> None:
+def load_pretrained(
+    model: nn.Layer, path: str, *, new_part: str | None = None, class_factors: Sequence[int] = (1,)
+) -> None:
     """Loads weights to start a training from, all or none.
 
     One difference is allowed: where the model has another number of classes than the weights, the tensors that
@@ -101,6 +103,7 @@ def load_pretrained(model: nn.Layer, path: str, *, new_part: str | None = None) 
         path: a .pdparams file, or a URL of one.
         new_part: what the names of a part of the model begin with that may be another one in the file: then it keeps
             its random values.
+        class_factors: by how many entries the axes of tensors grow with each class.
 
     Raises:
         CheckpointError: no such file, a file that cannot be read, weights of another network.
@@ -114,7 +117,8 @@ def load_pretrained(model: nn.Layer, path: str, *, new_part: str | None = None) 
         missing, extra, shapes = compare_state(model, state)
     differences = {a - b for found, expected in shapes.values() for a, b in zip(found, expected) if a != b}
     other_ranks = any(len(found) != len(expected) for found, expected in shapes.values())
-    if missing or extra or other_ranks or len(differences) > 1:
+    more_classes = min(differences, key=abs, default=0)
+    if missing or extra or other_ranks or not differences <= {factor * more_classes for factor in class_factors}:
         raise CheckpointError(
             f"pretrained: {file} does not belong to this {type(model).__name__}: {describe_mismatch(model, state)}"
         )
@@ -122,7 +126,7 @@ def load_pretrained(model: nn.Layer, path: str, *, new_part: str | None = None) 
         _LOGGER.warning(
             "%s was trained for another number of classes (%+d): %s start at random, %d tensors are loaded",
             file,
-            *differences,
+            more_classes,
             ", ".join(shapes),
             len(state) - len(shapes),
         )

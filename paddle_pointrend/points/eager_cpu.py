@@ -69,12 +69,16 @@ def _sample(features, point_coords):
 
 
 def _interpolate(features, point_coords):
-    num_pixels = features.shape[2] * features.shape[3]
-    shares = np.zeros([*point_coords.shape[:2], num_pixels], np.float32)
+    return paddle.matmul(features.flatten(2), pixel_shares(point_coords, *features.shape[2:]), transpose_y=True)
+
+
+def pixel_shares(point_coords: paddle.Tensor, height: int, width: int) -> paddle.Tensor:
+    """Computes the share that every pixel of a small map has in points [N, P, 2]: [N, P, height * width]."""
+    shares = np.zeros([*point_coords.shape[:2], height * width], np.float32)
     images, points = np.ogrid[: shares.shape[0], : shares.shape[1]]
-    for index, weight in zip(*bilinear_neighbours(point_coords, *features.shape[2:])):
+    for index, weight in zip(*bilinear_neighbours(point_coords, height, width)):
         shares[images, points, np.from_dlpack(index)] += np.from_dlpack(weight)
-    return paddle.matmul(features.flatten(2), _to_paddle(shares), transpose_y=True)
+    return _to_paddle(shares)
 
 
 def weighted_sum_of_pixels(maps: paddle.Tensor, indices: paddle.Tensor, weights: paddle.Tensor) -> paddle.Tensor:

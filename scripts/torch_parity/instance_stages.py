@@ -1,20 +1,25 @@
 """Our Mask R-CNN beside detectron2's, stage by stage, both beside detectron2's in float64."""
 
+import pathlib
+from unittest import mock
+
 import numpy as np
 import paddle
 
 from paddle_pointrend.convert import convert_state
-from paddle_pointrend.models import MaskRCNN, PointRendMaskHead, ResNet, StandardMaskHead
-from paddle_pointrend.models.instance import paste_masks
+from paddle_pointrend.models.instance import PointRendMaskHead, paste_masks
+from paddle_pointrend.paddleseg.configs import load_config, make_builder
 from paddle_pointrend.points import choose_execution
 from torch_parity.detectron2_instances import InstanceReference
 from torch_parity.errors import relative_l2, share_of_common
 
-BACKBONES = {
-    "pointrend_r50": {"depth": 50, "stride_in_1x1": True},
-    "pointrend_r101": {"depth": 101, "stride_in_1x1": True},
-    "pointrend_x101": {"depth": 101, "groups": 32, "width_per_group": 8},
-    "mask_rcnn_r50": {"depth": 50, "stride_in_1x1": True},
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs" / "coco"
+# Our config of each of the reference's, and what is changed in it.
+OUR_CONFIGS = {
+    "pointrend_r50": ("pointrend_rcnn_R_50_FPN_1x.yml", []),
+    "pointrend_r101": ("pointrend_rcnn_R_50_FPN_3x.yml", ["model.backbone.depth=101"]),
+    "pointrend_x101": ("pointrend_rcnn_X_101_32x8d_FPN_3x.yml", []),
+    "mask_rcnn_r50": ("mask_rcnn_R_50_FPN_1x.yml", []),
 }
 
 
@@ -23,10 +28,8 @@ class InstancePair:
 
     def __init__(self, reference: InstanceReference) -> None:
         self.reference = reference
-        num_classes = reference.config.MODEL.ROI_HEADS.NUM_CLASSES
-        backbone = ResNet(**BACKBONES[reference.name], norm="FrozenBN", freeze_at=2)
-        head = PointRendMaskHead if reference.name.startswith("pointrend") else StandardMaskHead
-        self.model = MaskRCNN(backbone, num_classes, head(num_classes))
+        config, opts = OUR_CONFIGS[reference.name]
+        self.model = make_builder(load_config(CONFIGS / config, opts)).model
         self.load()
 
     def load(self) -> int:
@@ -47,15 +50,30 @@ class InstancePair:
         return paddle.to_tensor(padded), sizes
 
 
-@paddle.no_grad()
-def compare_stages(pair: InstancePair, images: list[np.ndarray]) -> dict[str, dict[str, float]]:
+def compare_stages(
+    pair: InstancePair, images: list[np.ndarray], max_detections: int = 20
+) -> dict[str, dict[str, float]]:
     """Measures how far both sides are from the reference in float64; every part gets the float64's input.
+
+    Args:
+        pair: both sides.
+        images: BGR, uint8 [H, W, 3].
+        max_detections: of an image; of each the reference keeps masks of all classes, 64 MB in float64, several times.
 
     Returns:
         Stage -> {"ours", "theirs"}: relative L2 distances; of the points chosen the share that float64 does not choose;
         of the proposals the share that stands elsewhere in the order or is missing; of the detections the largest
         distance of a coordinate, infinite where order or number differ.
     """
+    with (
+        mock.patch.object(pair.reference.heads.box_predictor, "test_topk_per_image", max_detections),
+        mock.patch.object(pair.model.box_head, "max_detections", max_detections),
+    ):
+        return _compare_stages(pair, images)
+
+
+@paddle.no_grad()
+def _compare_stages(pair, images):
     reference, model = pair.reference, pair.model
     tensors, sizes = pair.inputs(images)
     with reference.in_float64():
@@ -152,7 +170,8 @@ def compare_results(pair: InstancePair, images: list[np.ndarray], sizes: list[tu
     counts = {"detections": 0, "different": 0}
     worst = {"box": 0.0, "score": 0.0}
     wrong = belonging = total = 0
-    for a, b in zip(ours, pair.reference.inference(images, sizes)):
+    for i, a in enumerate(ours):
+        (b,) = pair.reference.inference([images[i]], [sizes[i]])  # one at a time, for the reference's memory
         counts["detections"] += len(b["classes"])
         if not np.array_equal(a["classes"], b["classes"]):
             counts["different"] += max(len(a["classes"]), len(b["classes"]))

@@ -16,6 +16,7 @@ from paddle import nn
 
 from paddle_pointrend.models.instance.box_head import c2_xavier, linear_with_bias
 from paddle_pointrend.models.instance.mask_targets import MatchedMasks, masks_at_points, masks_in_boxes
+from paddle_pointrend.models.instance.region_points import RegionPoints
 from paddle_pointrend.models.instance.regions import image_coords, regular_grid, sampler_in_boxes
 from paddle_pointrend.models.instance.roi_align import pool_levels
 from paddle_pointrend.models.point_head import PointHead
@@ -43,6 +44,7 @@ class StandardMaskHead(nn.Layer):
     """
 
     train_on_predicted_boxes = False
+    class_factors = ()
 
     def __init__(
         self,
@@ -167,6 +169,7 @@ class PointRendMaskHead(nn.Layer):
         num_subdivision_points: points predicted again in each step.
 
     Attributes:
+        class_factors: by how many entries the axes of its tensors grow with each class, other than by one.
         initial_side: of the regular grid.
         num_steps: subdivision steps after it; masks are of initial_side * 2^num_steps.
 
@@ -199,6 +202,7 @@ class PointRendMaskHead(nn.Layer):
         self.num_subdivision_points = num_subdivision_points
         self.coarse_head = CoarseMaskHead(num_classes, in_channels, **(coarse_head or {}))
         self.point_head = PointHead(in_channels, num_classes, **({"predictor_init_std": 0.001} | (point_head or {})))
+        self.class_factors = (self.coarse_head.side**2,)
         self.initial_side, self.num_steps = self.coarse_head.side, subdivision_steps
         while 4 * self.initial_side**2 <= num_subdivision_points and self.num_steps:
             self.initial_side, self.num_steps = 2 * self.initial_side, self.num_steps - 1
@@ -236,27 +240,22 @@ class PointRendMaskHead(nn.Layer):
         side = self.initial_side * 2**self.num_steps
         masks = [paddle.zeros([0, side, side], boxes.dtype)]
         coarse_masks = [paddle.zeros([0, self.initial_side, self.initial_side], boxes.dtype)]
-        for image, rows in _blocks(counts):
-            refined, initial = self._refine(
-                levels[0][image : image + 1], boxes[rows], coarse_logits[rows], classes[rows], execution, steps
-            )
-            masks.append(refined)
-            coarse_masks.append(initial)
+        first = 0
+        for image, count in enumerate(counts):
+            num_points = count * (self.initial_side**2 + self.num_steps * self.num_subdivision_points)
+            features = levels[0][image : image + 1]
+            points = RegionPoints(self.point_head, features, self.strides[0], execution, num_points)
+            for start in range(first, first + count, BOXES_AT_A_TIME):
+                rows = slice(start, min(start + BOXES_AT_A_TIME, first + count))
+                predict_points = points.of_boxes(boxes[rows], coarse_logits[rows], classes[rows])
+                logits = predict_points(regular_grid(boxes[rows], self.initial_side))
+                logits = logits.reshape([-1, 1, self.initial_side, self.initial_side])
+                subdivision = Subdivision(predict_points, execution)
+                refined = subdivision.run(logits, [self.num_subdivision_points] * self.num_steps, steps)
+                masks.append(F.sigmoid(refined).squeeze(1))
+                coarse_masks.append(F.sigmoid(logits).squeeze(1))
+            first += count
         return paddle.concat(masks), paddle.concat(coarse_masks)
-
-    def _refine(self, features, boxes, coarse_logits, classes, execution, steps):
-        """Subdivides the masks of some boxes of one image: probabilities of the last and of the first mask."""
-        fine = sampler_in_boxes(features, self.strides[0], boxes, [len(boxes)], execution)
-        coarse = execution.sampler(coarse_logits)
-
-        def predict_points(coords):
-            return self.point_head(fine(coords), coarse(coords), classes)
-
-        side = self.initial_side
-        logits = predict_points(regular_grid(boxes, side)).reshape([-1, 1, side, side])
-        subdivision = Subdivision(predict_points, execution)
-        refined = subdivision.run(logits, [self.num_subdivision_points] * self.num_steps, steps)
-        return F.sigmoid(refined).squeeze(1), F.sigmoid(logits).squeeze(1)
 
     def losses(
         self, levels: list[paddle.Tensor], boxes: paddle.Tensor, counts: Sequence[int], matched: MatchedMasks
@@ -280,15 +279,6 @@ class PointRendMaskHead(nn.Layer):
             "loss_mask": _mask_loss(coarse_logits, boxes, matched),
             "loss_mask_point": F.binary_cross_entropy_with_logits(_of_true_class(point_logits, matched), labels),
         }
-
-
-def _blocks(counts):
-    """Yields (image, slice of its boxes among all) of a few boxes at a time."""
-    start = 0
-    for image, count in enumerate(counts):
-        for first in range(start, start + count, BOXES_AT_A_TIME):
-            yield image, slice(first, min(first + BOXES_AT_A_TIME, start + count))
-        start += count
 
 
 def _of_true_class(logits, matched):

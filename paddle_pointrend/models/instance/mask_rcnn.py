@@ -88,7 +88,12 @@ class MaskRCNN(nn.Layer):
                 for parameter in part.parameters():
                     parameter.stop_gradient = True
         if pretrained is not None:
-            load_pretrained(self, pretrained, new_part="mask_head." if freeze_detector else None)
+            load_pretrained(
+                self,
+                pretrained,
+                new_part="mask_head." if freeze_detector else None,
+                class_factors=(1, 4, *mask_head.class_factors),  # scores, deltas, masks
+            )
 
     def _detector(self):
         return self.backbone, self.fpn, self.rpn, self.box_head

@@ -7,6 +7,7 @@ import tiny_mask_rcnn as tiny
 from paddleseg.cvlibs import SegBuilder, manager
 
 from paddle_pointrend.models.instance import MaskRCNN, StandardMaskHead, Targets
+from paddle_pointrend.models.weights import CheckpointError
 
 BOX_LOSSES = ["loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"]
 MASK_LOSSES = {"pointrend": ["loss_mask", "loss_mask_point"], "standard": ["loss_mask"]}
@@ -113,6 +114,25 @@ class TestTraining:
         model.rpn.anchor_deltas.bias.set_value(paddle.full([12], float("nan")))
         with pytest.raises(FloatingPointError, match="diverged"):
             model(tiny.images(), tiny.SIZES, tiny.targets())
+
+
+class TestPretrained:
+    def test_weights_of_other_classes_start_a_training(self, head, tmp_path, caplog):
+        weights = str(tmp_path / "weights.pdparams")
+        given = tiny.build(head)
+        paddle.save(given.state_dict(), weights)
+        model = tiny.build(head, num_classes=5, pretrained=weights)
+        assert "another number of classes (-2)" in caplog.text
+        differing = {"cls_score", "bbox_pred", "predictor", "prediction", "layers"}
+        for name, tensor in given.state_dict().items():
+            if not differing & set(name.split(".")):
+                np.testing.assert_array_equal(model.state_dict()[name].numpy(), tensor.numpy(), err_msg=name)
+
+    def test_weights_of_other_widths_are_refused(self, head, tmp_path):
+        weights = str(tmp_path / "weights.pdparams")
+        paddle.save(tiny.build(head, num_classes=5, box_head={"fc_channels": 16}).state_dict(), weights)
+        with pytest.raises(CheckpointError, match="does not belong to this MaskRCNN"):
+            tiny.build(head, pretrained=weights)
 
 
 class TestBuilding:
