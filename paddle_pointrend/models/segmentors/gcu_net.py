@@ -22,8 +22,7 @@ class GraphConvolutionalUnit(nn.Layer):
         num_vertices: V.
         out_channels: channels of the result.
 
-    The paper starts the centres with k-means over features of a trained network; here they start normal, so close to
-    each other that the first assignments are soft.
+    The centres start normal, so close to each other that the first assignments are soft.
     """
 
     def __init__(self, in_channels: int, num_vertices: int, out_channels: int) -> None:
@@ -51,10 +50,9 @@ class GraphConvolutionalUnit(nn.Layer):
         A softmax of -||(x - w_k) / sigma_k||^2 / 2, whose square is multiplied out.
         """
         precisions = F.sigmoid(self.deviation_logits) ** -2
-        squares = (precisions.matmul(pixels * pixels) - 2 * (precisions * self.centers).matmul(pixels)) + (
-            precisions * self.centers**2
-        ).sum(axis=1).reshape([-1, 1])
-        return F.softmax(-0.5 * squares, axis=1)
+        products = (precisions * self.centers).matmul(pixels)
+        norms = (precisions * self.centers**2).sum(axis=1, keepdim=True)
+        return F.softmax(-0.5 * (precisions.matmul(pixels * pixels) - 2 * products + norms), axis=1)
 
     def vertices(self, pixels: paddle.Tensor, assignment: paddle.Tensor) -> paddle.Tensor:
         """Gives Z^T, the vertices' features [N, V, d], of length 1: sums of (x - w_k) / sigma_k, weighted by Q.
