@@ -13,6 +13,7 @@ from paddle_pointrend.cli.common import random_seed
 from paddle_pointrend.data.annotations.coco import read_coco
 from paddle_pointrend.data.annotations.dataset import Found, write_dataset
 from paddle_pointrend.data.annotations.eiseg import read_eiseg
+from paddle_pointrend.data.annotations.instance_dataset import write_instances
 from paddle_pointrend.data.annotations.label_files import read_label_file
 from paddle_pointrend.data.annotations.labelme import read_labelme
 from paddle_pointrend.data.annotations.mask_rgb import read_mask_rgb
@@ -42,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "default: those that SOURCE names",
     )
     add("--ignore", nargs="+", default=[], metavar="NAME", help="classes that are not judged: 255 in the labels")
+    add(
+        "--instances",
+        action="store_true",
+        help="with --from coco: write objects for networks of instances, not label maps",
+    )
     add("--val_share", type=_share, default=0.2, help="share of the images that is held out, default: 0.2")
     add("--seed", type=random_seed, default=1, help="of the split into train and val, default: 1")
 
@@ -50,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Prepares; returns the exit code."""
     if not args.source.exists():
         raise UsageError(f"{args.source}: there is no such file or folder")
+    if args.instances:
+        return _prepare_instances(args)
     annotations = read_annotations(args)
     try:
         with (
@@ -69,6 +77,24 @@ def run(args: argparse.Namespace) -> int:
     print(f"Wrote images/, labels/, {', '.join(written)} into {args.output}. To train on them:")
     config = args.output / configs[1]
     print(f"paddle-pointrend train --config {config} --save_dir output/semantic_fpn --do_eval --seed 1")
+    return 0
+
+
+def _prepare_instances(args):
+    """Does the work of --instances; returns the exit code."""
+    if args.form != "coco" or args.labels or args.ignore:
+        raise UsageError("--instances goes with --from coco, without --labels and --ignore")
+    options = {"images": args.images, "val_share": args.val_share, "seed": args.seed}
+    try:
+        with whole_folder(args.output) as folder, tqdm(desc=f"writing {args.output}", unit="image") as bar:
+            found = write_instances(args.source, folder, **options, progress=lambda done: bar.update(done - bar.n))
+    except OSError as error:
+        raise UsageError(f"{args.output}: cannot write this folder: {error.strerror}") from error
+    rows = [["", "train objects", "val objects"]]
+    rows += [[name, *(str(found.objects[split][i]) for split in found.objects)] for i, name in enumerate(found.classes)]
+    rows.append(["images", *map(str, found.images.values())])
+    print("\n".join(align_columns(rows)))
+    print(f"Wrote images/, annotations/instances_train.json and instances_val.json into {args.output}")
     return 0
 
 

@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 from annotation_samples import labelme_folder
 from command_line import error_line, outputs, run
 from paddleseg.cvlibs import SegBuilder
+from PIL import Image
 
+from paddle_pointrend.data.instances import CocoInstances
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.datasets import check_samples
 
@@ -44,6 +47,8 @@ def test_a_prepared_folder_is_a_data_set_with_its_configs(tmp_path, capsys):
         (["--from", "labelme", "{photos}", "{out}", "--val_share", "1"], "must lie between 0 and 1, got 1"),
         (["--from", "labelme", "{photos}", "{out}", "--labels", "{nowhere}"], "nowhere: cannot read this list"),
         (["--from", "labelme", "{photos}", "{out}", "--images", "{nowhere}"], None),
+        (["--from", "labelme", "{photos}", "{out}", "--instances"], "--instances goes with --from coco"),
+        (["--from", "coco", "{photos}", "{out}", "--instances"], "expected one JSON file of COCO's form"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path, capsys, arguments, words):
@@ -66,3 +71,22 @@ def test_a_broken_annotation_leaves_nothing(tmp_path, capsys):
     (source / "house 1.json").write_text(json.dumps(content))
     assert run("prepare", "--from", "labelme", source, tmp_path / "out") == 2
     assert "house 1.json: " in error_line(capsys)
+
+
+def test_cocos_objects_become_a_data_set_of_instances(tmp_path, capsys):
+    source = tmp_path / "in"
+    source.mkdir()
+    images = [{"id": i, "file_name": f"{i}.png", "height": 8, "width": 8} for i in range(4)]
+    for image in images:
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(source / image["file_name"])
+    box = {"category_id": 5, "bbox": [1, 1, 4, 4], "area": 16, "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]]}
+    annotations = [{"id": i, "image_id": i, **box} for i in range(4)]
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 5, "name": "cell"}]}
+    (source / "annotations.json").write_text(json.dumps(content))
+    out = tmp_path / "out"
+    assert run("prepare", "--from", "coco", "--instances", source, out) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1:3] == [["cell", "3", "1"], ["images", "3", "1"]]
+    options = {"annotations": "annotations/instances_train.json", "images": "images", "short_sides": [8]}
+    data = CocoInstances(out, longest_side=8, mean=[0, 0, 0], std=[1, 1, 1], **options)
+    assert len(data.coco.images) == len(data) == 3

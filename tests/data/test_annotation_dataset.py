@@ -10,7 +10,9 @@ from PIL import Image
 
 from paddle_pointrend.data.annotations.coco import read_coco
 from paddle_pointrend.data.annotations.dataset import split_images, write_dataset
+from paddle_pointrend.data.annotations.instance_dataset import write_instances
 from paddle_pointrend.data.annotations.types import Annotations, LabelledImage
+from paddle_pointrend.data.coco import CocoData
 from paddle_pointrend.data.lists import read_pairs
 from paddle_pointrend.errors import UsageError
 
@@ -204,3 +206,24 @@ def test_mistakes_in_coco_folders_are_named(tmp_path):
     (tmp_path / "b.png").unlink()
     with pytest.raises(UsageError, match="1 of its images are missing, the first is"):
         read_coco(tmp_path / "b.json")
+
+
+def test_cocos_objects_are_split_numbered_anew_and_checked(tmp_path):
+    names = [f"photo {i}.png" for i in range(5)]
+    write_coco(tmp_path / "in/annotations.json", tmp_path / "in", names, OBJECTS)
+    out = tmp_path / "out"
+    out.mkdir()
+    found = write_instances(tmp_path / "in", out, val_share=0.4, seed=2)
+    assert found.images == {"train": 3, "val": 2}
+    assert sum(counts.sum() for counts in found.objects.values()) == len(OBJECTS)
+    files = {split: CocoData(out / f"annotations/instances_{split}.json", out / "images") for split in found.images}
+    images = [image for data in files.values() for image in data.images]
+    assert sorted(image.file_name for image in images) == [name.replace(" ", "_") for name in names]
+    assert all(Path(image.path).read_bytes() == (tmp_path / "in" / names[0]).read_bytes() for image in images)
+    (owner,) = (image for image in images if image.objects)
+    assert owner.file_name == "photo_0.png"
+    assert [item["segmentation"] for item in owner.objects] == [mask for _, mask, _ in OBJECTS]
+    write_coco(tmp_path / "bad/annotations.json", tmp_path / "bad", names, [(4, [[1, 1, 1, 1, 1, 1]], 0)])
+    (tmp_path / "again").mkdir()
+    with pytest.raises(UsageError, match=r"photo 0\.png: object 0: its mask covers no pixel"):
+        write_instances(tmp_path / "bad", tmp_path / "again")

@@ -94,7 +94,7 @@ def write_dataset(
     if not 2 <= num_classes <= IGNORED:
         raise UsageError(f"there are {num_classes} classes ({', '.join(annotations.classes[:4])}), expected 2 to 255")
     parts = split_images(annotations.images, val_share, seed)
-    names = _file_names(annotations.images)
+    names = file_names(annotations.images)
     found = Found(
         annotations.classes,
         {split: [names[id(image)] for image in part] for split, part in parts.items()},
@@ -120,9 +120,17 @@ def write_dataset(
     return found
 
 
-def _file_names(images):
-    """The images' names in the data set, without blanks, which PaddleSeg's lists have between two columns."""
-    names, owners = {}, {}
+def file_names(images: Sequence[LabelledImage]) -> dict[int, str]:
+    """Makes the images' names in the data set: without blanks, which stand between the columns of PaddleSeg's lists.
+
+    Returns:
+        dict from an image's id() to its name.
+
+    Raises:
+        UsageError: two images would have one name.
+    """
+    names: dict[int, str] = {}
+    owners: dict[str, LabelledImage] = {}
     for image in images:
         path = PurePosixPath(*(part for part in PurePosixPath(image.name).parts if part not in ("..", "/")))
         name = re.sub(r"\s+", "_", path.as_posix())
@@ -133,19 +141,24 @@ def _file_names(images):
     return names
 
 
-def _write_image(image, name, folder, found, split):
-    """Writes one image and its label; returns its line of the list."""
-    target = folder / "images" / name
-    label_name = PurePosixPath("labels", name).with_suffix(".png")
-    for path in (target, folder / label_name):
-        path.parent.mkdir(parents=True, exist_ok=True)
+def copy_image(image: LabelledImage, target: Path) -> tuple[int, int]:
+    """Copies an image and reads it: its height and width. UsageError if it cannot be copied or read to its end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         target.write_bytes(image.content())
         height, width = read_image(target).shape[:2]
+        return height, width
     except OSError as error:
         raise UsageError(f"{image.origin}: its image {image.name} cannot be copied: {error.strerror}") from error
     except ImageError as error:
         raise UsageError(f"{image.origin}: its image {image.name} cannot be read: {error}") from error
+
+
+def _write_image(image, name, folder, found, split):
+    """Writes one image and its label; returns its line of the list."""
+    height, width = copy_image(image, folder / "images" / name)
+    label_name = PurePosixPath("labels", name).with_suffix(".png")
+    (folder / label_name).parent.mkdir(parents=True, exist_ok=True)
     label = image.draw(height, width)
     Image.fromarray(label).save(folder / label_name)
     counts = np.bincount(label.ravel(), minlength=IGNORED + 1)
