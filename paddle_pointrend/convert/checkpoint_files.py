@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paddle_pointrend.models.paddle_files import load_safetensors
 from paddle_pointrend.models.weights import CheckpointError
 
 _EXPECTED = "expected a torch file (.pth, .pt), a detectron2 pickle (.pkl) or a .safetensors file"
@@ -45,7 +46,7 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Raises:
         UntrustedFileError: no such file, none of the formats, truncated, without tensors or with other things among
-            them, asks for a global that is not admitted; torch or safetensors is missing, or torch is too old.
+            them, asks for a global that is not admitted; torch is missing or too old.
     """
     path = Path(path)
     try:
@@ -121,21 +122,7 @@ def _read_torch(path):
 
 
 def _read_safetensors(path):
-    try:
-        from safetensors import deserialize
-    except ImportError:
-        raise UntrustedFileError("reading this file needs safetensors: pip install safetensors") from None
-
-    def to_array(view):
-        if view["dtype"] == "BF16":  # the upper half of a float32; NumPy has no such dtype
-            flat = (np.frombuffer(view["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
-        elif known := re.fullmatch("([FIU])(16|32|64|8)", view["dtype"].replace("BOOL", "U8")):
-            flat = np.frombuffer(view["data"], f"<{known[1].lower()}{int(known[2]) // 8}")
-        else:
-            return None
-        return flat.astype(bool if view["dtype"] == "BOOL" else flat.dtype).reshape(view["shape"])
-
-    return dict(deserialize(path.read_bytes())), to_array
+    return load_safetensors(path), lambda array: array
 
 
 def _read_pickle(path):

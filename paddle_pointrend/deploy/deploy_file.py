@@ -8,19 +8,53 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import yaml
 
 from paddle_pointrend.deploy.errors import RuntimeLoadError
-from paddle_pointrend.errors import one_line
+from paddle_pointrend.errors import UsageError
+from paddle_pointrend.yaml_files import read_yaml
 
 FILE_NAME = "deploy.yaml"
 # The formats of exported networks, and the files of each under the names that PaddleSeg gives them.
 FORMATS = {"onnx": {"model": "model.onnx"}, "paddle": {"model": "model.json", "params": "model.pdiparams"}}
-_REQUIRED = ("Deploy", "format", "output", "num_classes", "channels", "mean", "std", "palette")
+
+
+def _are_numbers(values, count=None):
+    return (
+        isinstance(values, list)
+        and count in (None, len(values))
+        and all(type(value) in (int, float) and np.isfinite(value) for value in values)
+    )
+
+
+def _are_colours(palette):
+    return isinstance(palette, list) and all(
+        _are_numbers(colour, 3) and all(0 <= value <= 255 for value in colour) for colour in palette
+    )
+
+
+def _are_transforms(deploy):
+    transforms = deploy.get("transforms") or [] if isinstance(deploy, dict) else None
+    return isinstance(transforms, list) and all(
+        isinstance(t, dict) and isinstance(t.get("type"), str) for t in transforms
+    )
+
+
+# What each key of a file that others may have changed has to be, in words and as a function.
+_EXPECTED: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("Deploy", "PaddleSeg's part, whose transforms each have a type", _are_transforms),
+    ("format", "'onnx' or 'paddle'", lambda value: value in ("onnx", "paddle")),
+    ("output", "'logits' or 'label'", lambda value: value in ("logits", "label")),
+    ("num_classes", "an integer of at least 1", lambda value: type(value) is int and value >= 1),
+    ("channels", "'rgb' or 'bgr'", lambda value: value in ("rgb", "bgr")),
+    ("mean", "a list of numbers", _are_numbers),
+    ("std", "a list of numbers other than 0", lambda value: _are_numbers(value) and 0 not in value),
+    ("palette", "a list of colours, three numbers from 0 to 255", _are_colours),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,14 +134,15 @@ class DeployFile:
                 f"{folder} holds no {FILE_NAME}, expected a folder that paddle-pointrend export wrote"
             )
         try:
-            content = yaml.safe_load(file.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RuntimeLoadError(f"{file} is not valid YAML: {one_line(error)}") from error
-        missing = [key for key in _REQUIRED if key not in (content if isinstance(content, dict) else {})]
+            content = read_yaml(file)
+        except UsageError as error:
+            raise RuntimeLoadError(str(error)) from error
+        missing = [key for key, *_ in _EXPECTED if key not in content]
         if missing:
             raise RuntimeLoadError(f"{file} has no {', '.join(missing)}, expected what paddle-pointrend export writes")
-        if content["format"] not in FORMATS:
-            raise RuntimeLoadError(f"{file}: format is {content['format']!r}, expected 'onnx' or 'paddle'")
+        for key, expected, is_right in _EXPECTED:
+            if not is_right(content[key]):
+                raise RuntimeLoadError(f"{file}: {key} is {str(content[key])[:100]!r}, expected {expected}")
         names = [field.name for field in dataclasses.fields(cls) if field.name in content]
         return cls(deploy=content["Deploy"], **{name: content[name] for name in names})
 

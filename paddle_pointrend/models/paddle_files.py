@@ -1,12 +1,16 @@
 """Reads files that paddle.save wrote, which are untrusted: weights are shared, and a pickle is a program.
 
 paddle.load imports and calls whatever a file names. Here only what tensors, arrays and containers need is admitted.
+A .safetensors file holds tensors and nothing else.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,9 +46,7 @@ def load_paddle_file(path: str | os.PathLike, **options: Any) -> Any:
     """
     return_numpy = bool(options.get("return_numpy", False))
     if os.fspath(path).endswith(".safetensors"):
-        from safetensors.numpy import load_file
-
-        return _restore(load_file(path), return_numpy)
+        return _restore(load_safetensors(path), return_numpy)
     with open(path, "rb") as file:
         content = _Unpickler(file, encoding="latin1").load()
     if not isinstance(content, dict):
@@ -56,6 +58,39 @@ def load_paddle_file(path: str | os.PathLike, **options: Any) -> Any:
         if isinstance(state.get(key), paddle.Tensor):
             state[key].name = name
     return state
+
+
+def load_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the arrays of a .safetensors file; bfloat16, which NumPy lacks, as float32.
+
+    Raises:
+        ValueError: numbers of another kind. Exception: any other, of a damaged file.
+    """
+    from safetensors import deserialize
+
+    with open(path, "rb") as file:
+        views = deserialize(file.read())
+    arrays = {}
+    for name, view in views:
+        if view["dtype"] == "BF16":  # the upper half of a float32
+            flat = (np.frombuffer(view["data"], "<u2").astype(np.uint32) << 16).view(np.float32)
+        elif known := re.fullmatch("([FIU])(16|32|64|8)", view["dtype"].replace("BOOL", "U8")):
+            flat = np.frombuffer(view["data"], f"<{known[1].lower()}{int(known[2]) // 8}")
+        else:
+            raise ValueError(f"{name!a:.150} holds numbers of kind {view['dtype']}")
+        arrays[name] = flat.astype(bool if view["dtype"] == "BOOL" else flat.dtype).reshape(view["shape"])
+    return arrays
+
+
+def encode_state(state: Mapping[str, np.ndarray], suffix: str) -> bytes:
+    """Makes the content of a file of weights: ".pdparams", as paddle.save writes it, or ".safetensors"."""
+    if suffix == ".safetensors":
+        from safetensors.numpy import save
+
+        return save({name: np.ascontiguousarray(array) for name, array in state.items()})
+    content = io.BytesIO()
+    paddle.save({name: paddle.to_tensor(array) for name, array in state.items()}, content)
+    return content.getvalue()
 
 
 class _Unpickler(pickle.Unpickler):

@@ -10,11 +10,10 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlparse
 
 from paddle import nn
-from paddle.utils.download import get_weights_path_from_url
 
+from paddle_pointrend.downloads import fetch_weights, is_url
 from paddle_pointrend.models.paddle_files import RefusedError, load_paddle_file
 
 _LOGGER = logging.getLogger(__name__)
@@ -100,15 +99,16 @@ def load_pretrained(
 
     Args:
         model: the layer.
-        path: a .pdparams file, or a URL of one.
+        path: a .pdparams or .safetensors file, or the https:// address of one.
         new_part: what the names of a part of the model begin with that may be another one in the file: then it keeps
             its random values.
         class_factors: by how many entries the axes of tensors grow with each class.
 
     Raises:
         CheckpointError: no such file, a file that cannot be read, weights of another network.
+        UsageError: as of `fetch_weights`.
     """
-    file = get_weights_path_from_url(path) if urlparse(path).scheme in ("http", "https") else path
+    file = fetch_weights(path) if is_url(path) else path
     state = read_state(file)
     missing, extra, shapes = compare_state(model, state)
     if new_part is not None and any(name.startswith(new_part) for name in missing + extra):

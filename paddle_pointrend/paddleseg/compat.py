@@ -20,7 +20,7 @@ from paddleseg.utils import metrics, train_profiler
 
 from paddle_pointrend.evaluation.confusion import class_areas
 from paddle_pointrend.paddleseg import profiler
-from paddle_pointrend.paddleseg.loading import patch_weight_loading
+from paddle_pointrend.paddleseg.loading import patch_downloads, patch_evaluated_names, patch_weight_loading
 from paddle_pointrend.paddleseg.loss_fixes import patch_empty_lovasz, patch_label_changes, patch_mean_iou
 from paddle_pointrend.paddleseg.mixed_types import patch_flow_warp, patch_losses
 from paddle_pointrend.paddleseg.probes import fails_with, without_side_effects
@@ -43,6 +43,7 @@ def apply() -> list[str]:
     with without_side_effects():
         patched = [*patch_losses(), *patch_flow_warp(), *patch_calculate_area(), *patch_trainer(), *patch_profiler()]
         patched += [*patch_label_changes(), *patch_empty_lovasz(), *patch_mean_iou(), *patch_weight_loading()]
+        patched += [*patch_downloads(), *patch_evaluated_names()]
     if patched:
         _LOGGER.debug("patched PaddleSeg %s: %s", paddleseg.__version__, ", ".join(patched))
     return patched

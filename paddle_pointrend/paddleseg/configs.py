@@ -9,13 +9,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from paddleseg.cvlibs import Config, SegBuilder, manager
+from paddleseg.cvlibs.config import merge_config_dicts
 from paddleseg.cvlibs.config_checker import ConfigChecker, Rule
 from paddleseg.utils.utils import CachedProperty
 
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.paddleseg.reading import build_dataset
+from paddle_pointrend.yaml_files import read_yaml
+
+_MOST_FILES = 100  # that a config inherits
 
 INSTANCE_MODELS = ("MaskRCNN",)
 
@@ -37,13 +40,12 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] | None = (), **over
     if not path.endswith(("yml", "yaml")):
         raise UsageError(f"--config {path}: expected a .yml or .yaml file")
     try:
-        checker = _InstanceChecker() if _is_of_instances(Config._parse_from_yaml(path)) else None
-        config = Config(path, opts=list(opts) if opts else None, checker=checker, **overrides)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {path} is not valid YAML: {one_line(error)}") from error
-    except FileNotFoundError as error:
-        raise UsageError(f"--config {path}: no file {error.filename}, which its _base_ names") from error
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        content = _read_with_bases(path, [])
+        checker = _InstanceChecker() if _is_of_instances(content) else None
+        config = _SafeConfig(path, opts=list(opts) if opts else None, checker=checker, **overrides)
+    except UsageError as error:
+        raise UsageError(f"--config {error}") from error
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError, RuntimeError, MemoryError) as error:
         # PaddleSeg trusts the file's structure, so these are what a list for a dict, say, ends in.
         raise UsageError(f"--config {path}: {_reason(error)}") from error
     for key in ("batch_size", "iters"):
@@ -55,11 +57,10 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] | None = (), **over
 
 
 def files_of(path: str | os.PathLike) -> list[str]:
-    """Lists a YAML config, which `load_config` has read, and all files that it inherits."""
-    bases = yaml.load(pathlib.Path(path).read_text(encoding="utf-8"), yaml.FullLoader).get("_base_", [])
-    bases = [bases] if isinstance(bases, str) else bases
-    folder = os.path.dirname(path)
-    return [os.fspath(path), *(file for base in bases for file in files_of(os.path.join(folder, base)))]
+    """Lists a YAML config and all files that it inherits. UsageError as of `load_config`."""
+    files: list[str] = []
+    _read_with_bases(os.fspath(path), files)
+    return files
 
 
 def is_instance_config(config: Config) -> bool:
@@ -149,6 +150,33 @@ class _InstanceChecker(ConfigChecker):
 def _is_of_instances(content: Any) -> bool:
     model = content.get("model") if isinstance(content, dict) else None
     return isinstance(model, dict) and model.get("type") in INSTANCE_MODELS
+
+
+class _SafeConfig(Config):
+    """PaddleSeg's Config, whose files are read as untrusted ones."""
+
+    @classmethod
+    def _parse_from_yaml(cls, path, *args, **kwargs):
+        return _read_with_bases(path, [])
+
+
+def _read_with_bases(path, files, heirs=()):
+    """Reads a config with what it inherits, as PaddleSeg merges it; notes the files that it reads."""
+    real = os.path.realpath(path)
+    if real in heirs or len(files) >= _MOST_FILES:
+        raise UsageError(f"{path}: its _base_ leads back to itself" if real in heirs else f"{path}: too many _base_")
+    files.append(path)
+    content = read_yaml(path)
+    bases = content.pop("_base_", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
+        raise UsageError(f"{path}: _base_ is {bases!r}, expected a file or a list of files")
+    for base in bases:
+        file = os.path.join(os.path.dirname(path), base)
+        if not os.path.isfile(file):
+            raise UsageError(f"{path}: no file {file}, which its _base_ names")
+        content = merge_config_dicts(content, _read_with_bases(file, files, (*heirs, real)))
+    return content
 
 
 def _reason(error: BaseException) -> str:

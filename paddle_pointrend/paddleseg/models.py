@@ -6,17 +6,17 @@ import copy
 import os
 import pathlib
 from collections.abc import Sequence
-from urllib.parse import urlparse
 
 from paddle import nn
 from paddleseg.cvlibs import Config
-from paddleseg.utils import logger, utils
+from paddleseg.utils import logger
 
+from paddle_pointrend.downloads import fetch_weights, is_url
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.models.weights import describe_mismatch, read_state
 from paddle_pointrend.paddleseg.configs import as_config, build, drop_pretrained, make_builder, path_of
 
-WEIGHTS, EMA_WEIGHTS = "model.pdparams", "ema_model.pdparams"
+WEIGHTS, EMA_WEIGHTS, SHARED_WEIGHTS = "model.pdparams", "ema_model.pdparams", "model.safetensors"
 
 
 def load_model(
@@ -28,7 +28,7 @@ def load_model(
 
     Args:
         config: a YAML file, or what `load_config` read; it stays as it is.
-        weights: a .pdparams file, a folder that holds model.pdparams, or a URL.
+        weights: a .pdparams or .safetensors file, the https:// address of one, or a folder that holds model.pdparams.
         opts: changes of the YAML file, "KEY=VALUE" strings.
 
     Returns:
@@ -54,19 +54,17 @@ def load_trained_weights(model: nn.Layer, path: str | os.PathLike, num_classes: 
 
     Args:
         model: the layer.
-        path: a .pdparams file, a folder that holds model.pdparams, or a URL.
+        path: as of `load_model`.
         num_classes: the model's, for the message when the weights have another number.
 
     Raises:
         UnreadableError: no such file, or a file that cannot be read.
         UsageError: one whose tensors are not this model's.
     """
-    if urlparse(os.fspath(path)).scheme in ("http", "https"):
-        path = utils.download_pretrained_model(path)
-    file = pathlib.Path(path)
-    if file.is_dir():
-        average = file / EMA_WEIGHTS  # PaddleSeg's ema_best_model/ holds nothing else
-        file = average if average.is_file() and not (file / WEIGHTS).is_file() else file / WEIGHTS
+    file = pathlib.Path(fetch_weights(os.fspath(path)) if is_url(path) else path)
+    if file.is_dir():  # PaddleSeg's ema_best_model/ holds the average alone
+        found = [file / name for name in (WEIGHTS, EMA_WEIGHTS, SHARED_WEIGHTS) if (file / name).is_file()]
+        file = found[0] if found else file / WEIGHTS
     state = read_state(file)
     mismatch = describe_mismatch(model, state, num_classes)
     if mismatch:

@@ -1,7 +1,6 @@
 """safetensors, and files of weights that are something else."""
 
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -32,12 +31,6 @@ def test_bfloat16_safetensors_are_read_and_float8_named(tmp_path):
     assert_equal(read_tensors(tmp_path / "a.safetensors"), {"a": values.float().numpy()})
     save_file({"a": values.to(torch.float8_e4m3fn)}, tmp_path / "a.safetensors")
     assert_refused(tmp_path / "a.safetensors", "'a'")
-
-
-def test_missing_safetensors_is_said(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    (tmp_path / "a.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    assert_refused(tmp_path / "a.safetensors", "pip install safetensors")
 
 
 def _whole_files(folder):

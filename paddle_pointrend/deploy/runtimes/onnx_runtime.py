@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from paddle_pointrend.deploy.runtimes.loading import existing_file, load
+from paddle_pointrend.deploy.runtimes.loading import existing_onnx_file, load
 from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
 
@@ -23,7 +23,7 @@ class ONNXRuntime:
     def __init__(self, folder: str | os.PathLike, *, num_threads: int, device: str = "cpu", precision: str = "fp32"):
         import onnxruntime
 
-        file = existing_file(folder, "model.onnx")
+        file = existing_onnx_file(folder, "model.onnx")
         names: list[str | int] = []  # of the input's dimensions, or their sizes
 
         def compile_for(shape):

@@ -8,7 +8,7 @@ import os
 import numpy as np
 
 from paddle_pointrend.deploy.errors import ImageSizeError, RuntimeLoadError
-from paddle_pointrend.deploy.runtimes.loading import existing_file, load
+from paddle_pointrend.deploy.runtimes.loading import existing_onnx_file, load
 from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
 _PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -35,7 +35,7 @@ class OpenVINORuntime:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": num_threads,
         }
-        file = existing_file(folder, "model.onnx")
+        file = existing_onnx_file(folder, "model.onnx")
         if precision == "bf16" and not has_bfloat16():
             raise RuntimeLoadError(
                 "precision is 'bf16', but this processor has no units for bfloat16 (AMX or AVX512_BF16): use 'fp32'"
