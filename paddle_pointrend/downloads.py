@@ -18,8 +18,8 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from typing import IO
+from collections.abc import Iterator
+from typing import Any
 
 from tqdm import tqdm
 
@@ -63,6 +63,7 @@ def fetch_weights(url: str) -> str:
             members leave its folder.
     """
     address, _, fragment = url.partition("#")
+    _check_scheme(address)
     expected = _expected_checksum(url, fragment)
     name = re.sub(
         r"[^\w.-]", "_", pathlib.PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(address).path)).name
@@ -129,7 +130,7 @@ def unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
         pathlib.Path(draft).mkdir(exist_ok=True)  # for its removal
 
 
-def _zip_files(path) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]]:
+def _zip_files(path) -> Iterator[tuple[str, int, Any]]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
@@ -139,7 +140,7 @@ def _zip_files(path) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]]:
                 yield member.filename, member.file_size, lambda member=member: archive.open(member)
 
 
-def _tar_files(path) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]]:
+def _tar_files(path) -> Iterator[tuple[str, int, Any]]:
     with tarfile.open(path) as archive:
         for member in archive:
             if not (member.isreg() or member.isdir()):

@@ -1,24 +1,23 @@
 """paddle-pointrend convert: a torch checkpoint as weights of the network that a config describes."""
 
 import argparse
-import io
 import pathlib
 import shlex
 
-import paddle
 from paddleseg.utils import logger
 
 from paddle_pointrend.cli.common import check_output
 from paddle_pointrend.convert import BACKBONE_SOURCES, SOURCES, convert_state, left_out, read_tensors
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.files import write_whole
+from paddle_pointrend.models.paddle_files import encode_state
 from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config, make_builder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("source", metavar="SOURCE", help="the checkpoint: .pth, .pkl of detectron2 or .safetensors")
-    parser.add_argument("output", metavar="OUT.pdparams", help="where to write the weights")
+    parser.add_argument("output", metavar="OUT.pdparams", help="where to write the weights; or OUT.safetensors")
     parser.add_argument(
         "--from",
         dest="layout",
@@ -33,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Converts; returns the exit code."""
     output = pathlib.Path(args.output)
-    if output.suffix != ".pdparams":
-        raise UsageError(f"OUT must end in .pdparams, which PaddleSeg looks for; got {output}")
+    if output.suffix not in (".pdparams", ".safetensors"):
+        raise UsageError(f"OUT must end in .pdparams, which PaddleSeg looks for, or .safetensors; got {output}")
     check_output(output)
     config = load_config(args.config, opts=args.opts)
     drop_pretrained(config.dic.get("model"))
@@ -47,9 +46,7 @@ def run(args: argparse.Namespace) -> int:
         state = convert_state(tensors, args.layout, model)
     except ValueError as error:
         raise UsageError(f"{args.source} with --from {args.layout} and {args.config}: {error}") from error
-    content = io.BytesIO()
-    paddle.save({key: paddle.to_tensor(array) for key, array in state.items()}, content)
-    write_whole(output, content.getvalue())
+    write_whole(output, encode_state(state, output.suffix))
     _say_what_next(args, backbone_key, state, left_out(tensors, args.layout))
     return 0
 

@@ -75,8 +75,8 @@ def find_images(path: str | os.PathLike, separator: str = " ") -> tuple[list[str
 def read_image(path: str | os.PathLike, channels: int = 3, *, whole: bool = True) -> np.ndarray:
     """Reads an image as 8 bits, whatever it has on disk.
 
-    An EXIF orientation is obeyed, of several frames the first counts, transparency is left out. Of 16 bits the upper 8
-    count, or of an image without values above 4095 the upper 8 of 12.
+    An EXIF orientation is obeyed, of several frames the first counts, what is transparent lies over white. Of 16 bits
+    the upper 8 count, or of an image without values above 4095 the upper 8 of 12.
 
     Args:
         path: the file, in a format that OpenCV or Pillow knows, whatever its name.
@@ -92,6 +92,8 @@ def read_image(path: str | os.PathLike, channels: int = 3, *, whole: bool = True
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise ImageError("there is no such file")
+    if _is_transparent(path):  # OpenCV leaves the transparency out
+        return _read_with_pillow(path, channels)
     try:
         pixels = cv2.imread(path, (cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR) | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
@@ -156,11 +158,25 @@ def _read_with_pillow(path, channels):
             image = ImageOps.exif_transpose(image)
             if image.mode == "I" or image.mode.startswith("I;16"):
                 image = Image.fromarray(_as_8_bits(np.asarray(image).astype(np.uint16)))
-            return np.asarray(image.convert("L" if channels == 1 else "RGB"))
+            return np.asarray(_over_white(image).convert("L" if channels == 1 else "RGB"))
     except UnidentifiedImageError as error:
         raise ImageError("not an image that OpenCV or Pillow can read") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(one_line(error)) from error
+
+
+def _is_transparent(path):
+    try:
+        with any_size(), Image.open(path) as image:
+            return image.has_transparency_data and not image.mode.startswith("I")
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def _over_white(image):
+    if not image.has_transparency_data or image.mode.startswith("I"):
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
 
 
 def _as_8_bits(pixels):

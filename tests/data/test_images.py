@@ -133,6 +133,35 @@ def test_a_picture_that_claims_too_many_pixels_is_refused(tmp_path):
         read_image(tmp_path / "bomb.gif")
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["RGBA.png", "LA.png", "P.png", "P.gif", "RGBA.webp", "RGBA.tif", "RGB.png"])
+def test_what_is_transparent_lies_over_white(tmp_path, kind, channels):
+    mode, suffix = kind.split(".")
+    alpha = np.tile(np.linspace(0, 255, 24).astype(np.uint8), (16, 1))
+    colours = np.zeros((16, 24, 3), np.uint8)
+    colours[:] = (200, 40, 10)
+    path, options = tmp_path / f"picture.{suffix}", {"lossless": True, "exact": True} if suffix == "webp" else {}
+    if mode in ("P", "RGB"):  # one colour of the palette, or of the pixels, is transparent
+        alpha = np.where(alpha < 128, 0, 255).astype(np.uint8)
+        colours[alpha == 0] = (1, 2, 3)
+        image = Image.fromarray(colours).quantize(4) if mode == "P" else Image.fromarray(colours)
+        options["transparency"] = image.getpixel((0, 0))
+    else:
+        image = Image.fromarray(np.dstack([colours, alpha])).convert(mode)
+        colours = np.asarray(image.convert("RGB"))
+    image.save(path, **options)
+    opacity = alpha[..., None] / 255
+    expected = colours * opacity + 255 * (1 - opacity)
+    if channels == 1:
+        expected = expected @ [0.299, 0.587, 0.114]
+    found = read_image(path, channels)
+    assert np.abs(found - expected).max() < 2
+    assert found[:, 0].min() == 255
+    pasted = Image.new("RGB", (24, 16), "white")
+    pasted.paste(Image.open(path).convert("RGB"), mask=Image.fromarray(alpha))
+    assert np.abs(found - np.asarray(pasted.convert("L" if channels == 1 else "RGB")).astype(int)).max() <= 1
+
+
 # Odd pictures of Pillow's own tests, beside the checkout where somebody put them: they are not ours to pass on.
 ODD_PICTURES = pathlib.Path(__file__).parents[3] / "shared" / "awkward" / "pillow"
 REFUSED = {"broken.png", "decompression_bomb.gif", "truncated_image.png", "truncated_jpeg.jpg"}

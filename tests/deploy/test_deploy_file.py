@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import yaml
 
 from paddle_pointrend.deploy.deploy_file import DeployFile, normalization
+from paddle_pointrend.deploy.errors import RuntimeLoadError
+from paddle_pointrend.deploy.runtimes.loading import existing_onnx_file
 
 NORMALIZE = {"type": "Normalize", "mean": [0.2, 0.4, 0.6], "std": [0.1, 0.2, 0.5]}
 
@@ -41,3 +44,66 @@ def test_normalization_is_that_of_the_transforms(transforms, image_channels, exp
     assert found["channels"] == expected[0]
     np.testing.assert_allclose(found["mean"], expected[1])
     np.testing.assert_allclose(found["std"], expected[2])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("Deploy", [1]),
+        ("Deploy", {"transforms": [{"mean": 1}]}),
+        ("Deploy", {"transforms": {"type": "Normalize"}}),
+        ("format", ["onnx"]),
+        ("output", "other"),
+        ("num_classes", "many"),
+        ("num_classes", True),
+        ("channels", None),
+        ("mean", [0, float("nan"), 0]),
+        ("std", [1, 0, 1]),
+        ("std", "1"),
+        ("palette", [[1, 2]]),
+        ("palette", [[0, 0, 256]]),
+    ],
+)
+def test_a_file_that_was_changed_is_refused_in_one_line(tmp_path, key, value):
+    options = {"classes": ("a", "b"), "palette": [[0, 0, 0], [1, 1, 1]], "image_channels": 3}
+    DeployFile.for_export(format="onnx", output="logits", **options).write(tmp_path)
+    file = tmp_path / "deploy.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), key: value}))
+    with pytest.raises(RuntimeLoadError) as error:
+        DeployFile.read(tmp_path)
+    assert str(error.value).startswith(f"{file}: {key} is ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_executes_or_grows_is_refused(tmp_path):
+    for text in ("Deploy: !!python/object/apply:os.getpid []", "a: &a [*a]", "- 1"):
+        (tmp_path / "deploy.yaml").write_text(text)
+        with pytest.raises(RuntimeLoadError, match=r"deploy\.yaml"):
+            DeployFile.read(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["../secret", "/etc/passwd", "linked"])
+def test_onnx_whose_tensors_are_in_other_files_is_refused(tmp_path, place):
+    onnx = pytest.importorskip("onnx")
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (tmp_path / "secret").write_bytes(bytes(16))
+    (folder / "linked").symlink_to(tmp_path / "secret")
+    tensor = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [4], bytes(16), raw=True)
+    value = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4])
+    node = onnx.helper.make_node("Identity", ["w"], ["y"])
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [], [value], [tensor]))
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    assert existing_onnx_file(folder, "model.onnx") == folder / "model.onnx"
+    inside = model.graph.initializer[0]
+    inside.ClearField("raw_data")
+    inside.data_location = onnx.TensorProto.EXTERNAL
+    inside.external_data.add(key="location", value=place)
+    content = model.SerializeToString()
+    for written in (content, content.replace(b"\x08location", b"\x88\x80\x00location")):  # another way to write 8
+        (folder / "model.onnx").write_bytes(written)
+        with pytest.raises(RuntimeLoadError, match="is refused: its tensors are in other files"):
+            existing_onnx_file(folder, "model.onnx")
+    (folder / "model.onnx").write_bytes(b"")
+    with pytest.raises(RuntimeLoadError, match="is empty"):
+        existing_onnx_file(folder, "model.onnx")

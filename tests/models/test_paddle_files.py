@@ -8,7 +8,7 @@ import paddle
 import pytest
 from checkpoint_attacks import Rebuilt, attacks, pickled_call
 
-from paddle_pointrend.models.paddle_files import RefusedError, load_paddle_file
+from paddle_pointrend.models.paddle_files import RefusedError, encode_state, load_paddle_file
 from paddle_pointrend.models.weights import CheckpointError, UnreadableError, read_state
 
 
@@ -117,3 +117,19 @@ def test_damaged_files_are_unreadable(tmp_path):
         path.write_bytes(part)
         with pytest.raises(UnreadableError, match=r"model.pdparams cannot be read, it may be half-written"):
             read_state(path)
+
+
+@pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])
+def test_what_is_written_is_read_again(tmp_path, suffix):
+    state = {name: tensor.numpy() for name, tensor in trained()[0].items()}
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(encode_state(state, suffix))
+    found = read_state(path)
+    assert sorted(found) == sorted(state)
+    for name, array in state.items():
+        np.testing.assert_array_equal(found[name].numpy(), array)
+    if suffix == ".pdparams":
+        assert_same(load_paddle_file(path), paddle.load(str(path)))
+    else:
+        from_safetensors = pytest.importorskip("safetensors.numpy").load_file(path)
+        assert all(np.array_equal(from_safetensors[name], array) for name, array in state.items())

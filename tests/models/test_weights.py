@@ -90,6 +90,6 @@ def test_missing_and_broken_files_are_named(saved, tmp_path):
 
 def test_url_is_downloaded(saved, monkeypatch):
     model, path = saved
-    monkeypatch.setattr("paddle_pointrend.models.weights.get_weights_path_from_url", lambda url: path)
+    monkeypatch.setattr("paddle_pointrend.models.weights.fetch_weights", lambda url: path)
     other = small_model(pretrained="https://example.org/model.pdparams")
     assert equal(other.point_head.predictor.weight, model.point_head.predictor.weight)

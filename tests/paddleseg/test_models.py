@@ -48,7 +48,7 @@ def test_load_model_takes_a_folder_or_a_url(trained, monkeypatch):
         asked.append(url)
         return str(trained.weights)
 
-    monkeypatch.setattr("paddle_pointrend.paddleseg.models.utils.download_pretrained_model", download)
+    monkeypatch.setattr("paddle_pointrend.paddleseg.models.fetch_weights", download)
     assert_trained(load_model(trained.config, "https://example.org/model.pdparams"), trained.weights)
     assert asked == ["https://example.org/model.pdparams"]
 
