@@ -120,7 +120,9 @@ def draw(pixels: Any, instances: Instances, names: Sequence[str]) -> Any:
     """Draws the instances of at least DRAWN_SCORE over an image, uint8 [H, W, 3] in RGB."""
     count = int((instances.scores >= DRAWN_SCORE).sum())  # best first
     labels = [f"{names[i]} {score:.2f}" for i, score in zip(instances.classes[:count], instances.scores)]
-    return draw_instances(pixels, instances.boxes[:count], instances.masks()[:count], labels, instance_colors(count))
+    return draw_instances(
+        pixels, instances.boxes[:count], instances.masks(which=slice(count)), labels, instance_colors(count)
+    )
 
 
 def _refuse_flags(args, command):

@@ -37,15 +37,20 @@ class Instances:
     probabilities: dict[str, np.ndarray]
     size: tuple[int, int]
 
-    def masks(self, name: str | None = None) -> np.ndarray:
-        """Pastes the masks into the image: bool [D, height, width]; name of `probabilities`, None for the best."""
+    def masks(self, name: str | None = None, which: slice = slice(None)) -> np.ndarray:
+        """Pastes masks into the image: bool [D, height, width].
+
+        Args:
+            name: of `probabilities`, None for the best.
+            which: of the instances; all of a large image's fill the memory.
+        """
         chosen = self.probabilities[name or list(self.probabilities)[-1]]
-        return paste_masks(chosen, self.boxes, self.size)
+        return paste_masks(chosen[which], self.boxes[which], self.size)
 
     def as_coco(self, image_id: int, category_ids: Sequence[int], name: str | None = None) -> list[dict[str, Any]]:
         """Writes the instances as COCO's results: image_id, category_id, bbox, score, segmentation (run lengths)."""
         results = []
-        for box, score, class_id, mask in zip(self.boxes, self.scores, self.classes, self.masks(name)):
+        for i, (box, score, class_id) in enumerate(zip(self.boxes, self.scores, self.classes)):
             x1, y1, x2, y2 = (float(side) for side in box)
             results.append(
                 {
@@ -53,7 +58,7 @@ class Instances:
                     "category_id": category_ids[class_id],
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "score": float(score),
-                    "segmentation": encode_mask(mask),
+                    "segmentation": encode_mask(self.masks(name, slice(i, i + 1))[0]),
                 }
             )
         return results
