@@ -52,6 +52,8 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] | None = (), **over
         value = config.dic[key]
         if type(value) is not int or value < 1:
             raise UsageError(f"--config {path}: {key} is {value!r}, expected an integer of at least 1")
+    for loss in _losses_in(config.dic.get("loss")):
+        _check_loss_of_older_configs(path, loss)
     config.path = path  # for messages about what the config describes
     return config
 
@@ -177,6 +179,29 @@ def _read_with_bases(path, files, heirs=()):
             raise UsageError(f"{path}: no file {file}, which its _base_ names")
         content = merge_config_dicts(content, _read_with_bases(file, files, (*heirs, real)))
     return content
+
+
+def _losses_in(part):
+    """Yields each dict with a type below a part of the config, those inside MixedLoss too."""
+    if isinstance(part, dict) and "type" in part:
+        yield part
+    values = part.values() if isinstance(part, dict) else part if isinstance(part, list) else []
+    for value in values:
+        yield from _losses_in(value)
+
+
+def _check_loss_of_older_configs(path, loss):
+    """Raises UsageError for what older PaddleSegs took, with what to write now."""
+    if loss.get("weight") == "dynamic":
+        raise UsageError(
+            f"--config {path}: loss: weight: dynamic is of an older PaddleSeg; write a number for each class, "
+            "weight: [1.0, 2.0, ...], or leave it out"
+        )
+    if loss["type"] == "FocalLoss" and "num_classes" in loss:
+        raise UsageError(
+            f"--config {path}: loss: FocalLoss takes no num_classes, it is for two classes; leave num_classes out, or "
+            f"write type: MultiClassFocalLoss, num_class: {loss['num_classes']}"
+        )
 
 
 def _reason(error: BaseException) -> str:

@@ -67,3 +67,17 @@ def test_paddleseg_evaluates_nowhere_else():
     assert found - {"paddleseg.models.layers.activation"} == set(
         _EVALUATING_MODULES
     )  # that one looks its text up first
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        ("{type: CrossEntropyLoss, weight: dynamic}", "write a number for each class, weight: [1.0, 2.0, ...]"),
+        ("{type: FocalLoss, num_classes: 4}", "write type: MultiClassFocalLoss, num_class: 4"),
+        ("{type: MixedLoss, losses: [{type: FocalLoss, num_classes: 2}], coef: [1]}", "FocalLoss takes no num_classes"),
+    ],
+)
+def test_losses_of_older_configs_say_what_to_write(pointrend_config, tmp_path, capsys, loss, words):
+    text = pointrend_config.read_text()
+    pointrend_config.write_text(text.replace("- type: CrossEntropyLoss", f"- {loss}"))
+    assert words in refused(capsys, "train", "--config", pointrend_config, "--save_dir", tmp_path / "out")
