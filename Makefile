@@ -3,6 +3,8 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.10 python3; do comma
 BIN := .venv/bin
 EXTRAS ?= cpu,test,pretrained
 INSTALLED := .venv/installed-$(EXTRAS)
+# Some versions there need Python 3.11.
+CONSTRAINTS = $(shell $(BIN)/python -c "import sys; print('-c constraints.txt' if sys.version_info >= (3, 11) else '')")
 # Processes that run tests side by side, each with its share of the processors.
 WORKERS ?= auto
 
@@ -28,5 +30,5 @@ clean:  ## removes the environment and everything that was made
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(None if (3, 10) <= sys.version_info[:2] <= (3, 12) else 'Python 3.10 to 3.12 is needed, this is ' + sys.version.split()[0] + '; set PYTHON=/path/to/python3.11')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e ".[$(EXTRAS)]"
 	touch $@
