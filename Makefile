@@ -4,7 +4,7 @@ BIN := .venv/bin
 EXTRAS ?= cpu,test,pretrained
 INSTALLED := .venv/installed-$(EXTRAS)
 # Some versions there need Python 3.11.
-CONSTRAINTS = $(shell $(BIN)/python -c "import sys; print('-c constraints.txt' if sys.version_info >= (3, 11) else '')")
+CONSTRAINTS = $(shell $(PYTHON) -c "import sys; print('-c constraints.txt' if sys.version_info >= (3, 11) else '')")
 # Processes that run tests side by side, each with its share of the processors.
 WORKERS ?= auto
 
