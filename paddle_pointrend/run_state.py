@@ -6,11 +6,13 @@ Nothing here knows a trainer. Files appear whole by `files.py`.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import pathlib
 import random
 import signal
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -47,6 +49,12 @@ def seed_sample(seed: int, *counters: int) -> None:
     value = derived_seed(seed, *counters)
     random.seed(value)
     np.random.seed(value)
+
+
+def die_with_parent() -> None:
+    """Makes this process, one that reads data, end with the process that started it, however that ends (on Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
 
 
 @contextlib.contextmanager

@@ -19,20 +19,27 @@ from typing import Any
 import paddle
 from paddleseg.utils import logger
 
+from paddle_pointrend.errors import UsageError
 from paddle_pointrend.files import whole_file, write_json
+from paddle_pointrend.paddleseg.checkpoints import OPTIMIZER
+from paddle_pointrend.paddleseg.models import WEIGHTS
+from paddle_pointrend.paddleseg.resuming import EMA_WEIGHTS, RUN, Run
 
 SCORE = "score.json"  # beside the weights in best_model/ and ema_best_model/
 BEST_FOLDERS = ("best_model", "ema_best_model")  # in the order in which the trainer evaluates
 
 
 @contextlib.contextmanager
-def safe_saving(save_dir: str | os.PathLike, *, resumes: bool, use_ema: bool = False) -> Iterator[None]:
+def safe_saving(
+    save_dir: str | os.PathLike, *, resumes: bool, use_ema: bool = False, run: Run | None = None
+) -> Iterator[None]:
     """Makes what PaddleSeg's trainer saves inside appear whole or not at all, and only a better best_model replace one.
 
     Args:
         save_dir: the trainer's.
         resumes: whether the run goes on from a checkpoint, so that a best_model in save_dir is of the same training.
         use_ema: whether the trainer keeps a moving average of the weights, which it evaluates too.
+        run: what each iter_N holds beside the weights, if it is to be resumed exactly.
     """
     # As an attribute, paddleseg.core.train is the function; import_module finds the module of that name.
     trainer: Any = importlib.import_module("paddleseg.core.train")
@@ -53,8 +60,20 @@ def safe_saving(save_dir: str | os.PathLike, *, resumes: bool, use_ema: bool = F
             logger.info(f"{folder} stays: its mIoU from before the resume is {best_before[folder.name]:.4f}")
             return
         folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as draft:
-            save(obj, str(draft), *args, **kwargs)
+        name = pathlib.Path(path).name
+        if run is not None and folder.name not in BEST_FOLDERS:
+            # model.pdopt comes last: a checkpoint that has one has everything.
+            if name == WEIGHTS:
+                write_json(folder / RUN, {"seed": run.seed})
+            elif name == OPTIMIZER and run.ema_model is not None:
+                save_whole(run.ema_model.state_dict(), folder / EMA_WEIGHTS)
+        try:
+            with whole_file(path) as draft:
+                save(obj, str(draft), *args, **kwargs)
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be written: {error.strerror}; the checkpoints before it are whole"
+            ) from error
         if score is not None:
             write_json(folder / SCORE, {"miou": score})
 

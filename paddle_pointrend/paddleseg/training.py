@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import signal
+import threading
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,10 @@ from paddle_pointrend.paddleseg import checkpoints, profiler
 from paddle_pointrend.paddleseg.configs import build, is_instance_config, path_of
 from paddle_pointrend.paddleseg.datasets import StopOnError, check_files, check_samples
 from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.models import WEIGHTS
+from paddle_pointrend.paddleseg.resuming import exact_continuation, start_run
 from paddle_pointrend.paddleseg.saving import safe_saving, set_earlier_run_aside
+from paddle_pointrend.run_state import StoppedBySignalError, StopRequest, locked_folder
 
 
 def train_model(
@@ -54,26 +60,42 @@ def train_model(
         The folder with the last iteration's checkpoint.
 
     Raises:
-        UsageError: data, labels or losses that do not fit, or a checkpoint that cannot be resumed.
+        UsageError: data, labels or losses that do not fit, or a checkpoint that cannot be resumed;
+            another process trains into save_dir.
+        StoppedBySignalError: SIGTERM or Ctrl-C came; the iteration was finished and saved.
     """
     if is_instance_config(config):
         raise UsageError(f"--config {path_of(config)}: its model finds instances, which train_instances trains")
     parsed_options = parse_profiler_options(profiler_options)
     # Optimizer states go by parameter names, which Paddle numbers: from 0, whatever was built before.
-    with paddle.utils.unique_name.guard():
+    with paddle.utils.unique_name.guard(), _locked(save_dir):
         parts = _build_parts(config, do_eval=do_eval, seed=seed, num_workers=num_workers, repeats=repeats)
         checkpoint = checkpoints.folder_to_resume(parts["model"], resume_model, save_dir)
         if checkpoint is not None and checkpoints.iteration_of(checkpoint) >= config.iters:
             logger.info(f"{checkpoint} has all of the {config.iters} iterations: nothing to train")
             return checkpoint
         _prepare_profiler(parsed_options, config.iters, checkpoint)
-        if checkpoint is None and rank_and_size()[0] == 0:
+        rank, size = rank_and_size()
+        if checkpoint is None and rank == 0:
             set_earlier_run_aside(save_dir)
+        run = start_run(seed, rank, checkpoint)
         saving = safe_saving(
-            save_dir, resumes=checkpoint is not None, use_ema=bool(trainer_options.get("use_ema", False))
+            save_dir, resumes=checkpoint is not None, use_ema=bool(trainer_options.get("use_ema", False)), run=run
         )
+        stop = StopRequest()
+
+        def save_and_exit(done: int) -> None:
+            folder = pathlib.Path(save_dir) / f"iter_{done}"
+            if done > run.start and not (folder / checkpoints.OPTIMIZER).is_file():
+                paddle.save(parts["model"].state_dict(), str(folder / WEIGHTS))
+                paddle.save(parts["optimizer"].state_dict(), str(folder / checkpoints.OPTIMIZER))
+            logger.info(
+                f"Stopped by a signal after iteration {done}; the same command with --resume_model auto goes on"
+            )
+            raise StoppedBySignalError(stop.signum or signal.SIGTERM)
+
         try:
-            with saving:
+            with saving, exact_continuation(run, parts["train_dataset"], stop, save_and_exit), _listening(stop, size):
                 core.train(
                     **parts,
                     save_dir=str(save_dir),
@@ -91,6 +113,17 @@ def train_model(
                 raise
             raise UsageError(f"--config {path_of(config)}: {error}") from error
     return pathlib.Path(save_dir) / f"iter_{config.iters}"
+
+
+def _locked(save_dir):
+    """Keeps other trainings out of the folder; the processes of one training share it."""
+    return locked_folder(save_dir) if rank_and_size()[0] == 0 else contextlib.nullcontext()
+
+
+def _listening(stop, size):
+    """Handles signals in a training of one process; of several, one would wait for ever for another that stopped."""
+    alone = size == 1 and threading.current_thread() is threading.main_thread()
+    return stop.listening() if alone else contextlib.nullcontext()
 
 
 def parse_profiler_options(text: str | None) -> profiler.ProfilerOptions | None:

@@ -7,6 +7,7 @@ import paddle
 import pytest
 
 from paddle_pointrend.cli import main
+from paddle_pointrend.errors import UsageError
 from paddle_pointrend.paddleseg import saving
 from paddle_pointrend.paddleseg.saving import safe_saving, set_earlier_run_aside
 
@@ -79,7 +80,7 @@ def test_a_file_that_is_being_written_is_not_half_there(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(paddle, "save", fail)
-    with safe_saving(tmp_path, resumes=True), pytest.raises(OSError, match="No space left"):
+    with safe_saving(tmp_path, resumes=True), pytest.raises(UsageError, match="No space left"):
         paddle.save({"a": paddle.zeros([2])}, str(target))
     assert [path.name for path in target.parent.iterdir()] == ["model.pdparams"]
     assert float(paddle.load(str(target))["a"].sum()) == 2

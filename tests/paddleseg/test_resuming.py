@@ -1,0 +1,132 @@
+"""A killed and resumed training equals one that was not, bit by bit; signals save; a folder has one training."""
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from command_line import error_line, losses, run, start
+
+from paddle_pointrend.paddleseg import resuming
+from paddle_pointrend.run_state import LOCK, derived_seed, locked_folder
+
+# Trains in a process of its own, and sends it a signal when iteration AT + 1 has its batch.
+_SIGNALLED = """
+import os, signal, sys
+from paddle_pointrend.cli import main
+from paddle_pointrend.paddleseg import resuming
+seed_computation = resuming.seed_computation
+def seed_and_signal(seed, rank, done):
+    if done == int(sys.argv[1]):
+        os.kill(os.getpid(), int(sys.argv[2]))
+    seed_computation(seed, rank, done)
+resuming.seed_computation = seed_and_signal
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def arguments(config, save_dir, *more):
+    options = ["--seed", 5, "--save_interval", 2, "--log_iters", 1, "--iters", 6, "--device", "cpu"]
+    return ["train", "--config", config, "--save_dir", save_dir, *options, *more]
+
+
+def train_and_signal(done, signum, command):
+    return start(["-c", _SIGNALLED, done, int(signum), *command])
+
+
+def values(state):
+    """{name: bytes or value} of a checkpoint's file, with nested dicts flattened."""
+    flat = {}
+    for key, value in state.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}/{name}": inner for name, inner in values(value).items()})
+        else:
+            flat[key] = np.asarray(value).tobytes() if isinstance(value, paddle.Tensor) else repr(value)
+    return flat
+
+
+def checkpoint(folder):
+    return {file.name: values(paddle.load(str(file))) for file in sorted(folder.glob("*.pd*"))}
+
+
+@pytest.mark.parametrize(("num_workers", "more"), [(0, ["--use_ema"]), (2, [])])
+def test_a_killed_training_goes_on_as_if_it_had_not_been(pointrend_config, tmp_path, capsys, num_workers, more):
+    more = [*more, "--num_workers", num_workers]
+    assert run(*arguments(pointrend_config, tmp_path / "whole", *more)) == 0
+    whole_losses = losses(capsys.readouterr().out)
+    command = arguments(pointrend_config, tmp_path / "killed", *more)
+    assert train_and_signal(3, signal.SIGKILL, command).returncode == -signal.SIGKILL
+    assert run(*command, "--resume_model", "auto") == 0
+    assert losses(capsys.readouterr().out) == whole_losses[2:]
+    whole, killed = (checkpoint(tmp_path / name / "iter_6") for name in ("whole", "killed"))
+    assert list(whole) == [*(["ema_model.pdparams"] if "--use_ema" in more else []), "model.pdopt", "model.pdparams"]
+    assert killed == whole
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_finishes_the_iteration_and_saves(pointrend_config, tmp_path, signum):
+    command = arguments(pointrend_config, tmp_path / "out", "--num_workers", 2 if signum == signal.SIGTERM else 0)
+    stopped = train_and_signal(2, signum, command)
+    assert stopped.returncode == 128 + signum, stopped.stderr
+    assert "Stopped by a signal after iteration 3" in stopped.stdout
+    assert (tmp_path / "out/iter_3/model.pdopt").is_file()
+    assert not (tmp_path / "out" / LOCK).exists()
+    assert "Traceback" not in stopped.stderr
+
+
+def test_a_second_training_into_a_folder_is_refused(pointrend_config, tmp_path, capsys):
+    hold = "import sys\nfrom paddle_pointrend.run_state import locked_folder\n"
+    hold += "with locked_folder(sys.argv[1]):\n    print('locked', flush=True)\n    sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "locked\n" or holder.stdout.read().endswith("locked\n")
+        assert run(*arguments(pointrend_config, tmp_path)) == 2
+        assert re.search(rf"process {holder.pid} trains into this folder", error_line(capsys))
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert (tmp_path / LOCK).exists()  # stale: its process is dead
+    with locked_folder(tmp_path):
+        assert (tmp_path / LOCK).read_text() == str(os.getpid())
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoints_before(pointrend_config, tmp_path, capsys, monkeypatch):
+    save = paddle.save
+
+    def fill_up(obj, path, *args, **kwargs):
+        if "iter_4" in str(path) and "pdopt" in str(path):
+            with open(path, "wb") as file:
+                file.write(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(obj, path, *args, **kwargs)
+
+    monkeypatch.setattr(paddle, "save", fill_up)
+    assert run(*arguments(pointrend_config, tmp_path)) == 2
+    assert "No space left on device" in error_line(capsys)
+    assert [path.name for path in (tmp_path / "iter_4").iterdir() if "pdopt" in path.name] == []
+    assert sorted(checkpoint(tmp_path / "iter_2")) == ["model.pdopt", "model.pdparams"]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_seeds_differ_by_every_counter():
+    seeds = {derived_seed(1), derived_seed(2), *(derived_seed(1, rank, i) for rank in (0, 1) for i in range(50))}
+    assert len(seeds) == 102
+    assert derived_seed(1, 2, 3) == derived_seed(1, 2, 3)
+
+
+def test_the_order_goes_on_within_an_epoch():
+    sampler = paddle.io.DistributedBatchSampler(list(range(7)), 2, num_replicas=1, rank=0, shuffle=True, drop_last=True)
+    order = resuming._Order(sampler, 7, 0)
+    batches = [batch for _ in range(3) for batch in order]
+    assert sorted(number // 7 for batch in batches for number in batch) == [0] * 6 + [1] * 6 + [2] * 6
+    for start_at in range(9):
+        later = resuming._Order(sampler, 7, start_at)
+        assert [batch for _ in range(start_at // 3, 3) for batch in later] == batches[start_at:]
