@@ -25,7 +25,7 @@ from paddle_pointrend.paddleseg.training import train_model
 
 CONFIG = Path(scenes.__file__).with_name("demo.yml")
 WEIGHTS = "efficientnet_lite0"
-# For want of ImageNet weights; from scratch a ResNet learns more in so few iterations.
+# For want of ImageNet weights.
 BACKBONE_FROM_SCRATCH = "model.segmentor.backbone={'type': 'ResNet18_vd', 'output_stride': 32}"
 
 

@@ -7,7 +7,7 @@ import paddle
 from paddle_pointrend.convert import ConversionError, convert_state
 from paddle_pointrend.convert.packages import PACKAGES, read_package
 from paddle_pointrend.models.efficientnet_lite import EfficientNetLite
-from paddle_pointrend.models.weights import CheckpointError, load_pretrained
+from paddle_pointrend.models.weights import CheckpointError, UnreadableError, load_pretrained
 
 
 class _PretrainedLite(EfficientNetLite):
@@ -29,7 +29,13 @@ class _PretrainedLite(EfficientNetLite):
         if pretrained in PACKAGES:
             self._load_package(pretrained)
         elif pretrained is not None:
-            load_pretrained(self, pretrained)
+            self._load_file(pretrained)
+
+    def _load_file(self, path):
+        try:
+            load_pretrained(self, path)
+        except UnreadableError as error:
+            raise CheckpointError(f"pretrained: {error}; names that packages hold are {', '.join(PACKAGES)}") from error
 
     def _load_package(self, name):
         try:

