@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import gradio
 
 FORGET_AFTER = 600  # seconds that a visitor's photograph stays in memory
-_MOST_POINTS = 32768
+_FEWEST_POINTS, _MOST_POINTS = 64, 32768  # that the slider goes to
 _NO_THRESHOLD = 0.0  # the slider's left end: every point is predicted again
 
 
@@ -81,11 +81,12 @@ def build_page(network: Network) -> gradio.Blocks:
                 label="标注 PNG，可选 label, optional", file_types=["image"], elem_id="truth", height=120
             )
         with gr.Row(visible=has_steps):
+            own = network.default_points or _FEWEST_POINTS
             points = gr.Slider(
-                64,
-                _MOST_POINTS,
-                network.default_points or 64,
-                step=64,
+                min(_FEWEST_POINTS, own),
+                max(_MOST_POINTS, own),
+                own,
+                step=_FEWEST_POINTS,
                 label="每步点数 points a step",
                 elem_id="points",
             )
