@@ -9,7 +9,7 @@ import yaml
 from paddle_pointrend.cli import COMMANDS
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 # What stands for a name of the reader's own, and what was there once.
 PLACEHOLDERS = re.compile(r"CONFIG|MODEL|NAME|\.\.\.|\*")
 
