@@ -28,7 +28,7 @@ from paddle_pointrend.paddleseg.instance_data import TrainingBatches, build_inst
 from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.instance_log import TrainingLog
 from paddle_pointrend.paddleseg.models import WEIGHTS
-from paddle_pointrend.paddleseg.saving import SCORE, set_earlier_run_aside
+from paddle_pointrend.paddleseg.saving import SCORE, one_line_if_unwritable, set_earlier_run_aside
 from paddle_pointrend.run_state import StoppedBySignalError, StopRequest, locked_folder, seed_computation
 
 SEED = "seed.json"  # beside the weights of a checkpoint
@@ -188,11 +188,12 @@ def _iterations(network, optimizer, batches, start, num_workers):
 
 def _save(model, optimizer, seed, folder):
     """Writes a checkpoint, every file whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / SEED, {"seed": seed})
-    for name, state in ((OPTIMIZER, optimizer.state_dict()), (WEIGHTS, model.state_dict())):
-        with whole_file(folder / name) as draft:
-            paddle.save(state, str(draft))
+    with one_line_if_unwritable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / SEED, {"seed": seed})
+        for name, state in ((OPTIMIZER, optimizer.state_dict()), (WEIGHTS, model.state_dict())):
+            with whole_file(folder / name) as draft:
+                paddle.save(state, str(draft))
     return folder
 
 
@@ -212,9 +213,10 @@ def _keep_best(model, measured, save_dir, iteration):
     except (OSError, ValueError, KeyError, TypeError):
         before = -1.0
     if measured["mask_ap"] > before:
-        folder.mkdir(exist_ok=True)
-        with whole_file(folder / WEIGHTS) as draft:
-            paddle.save(model.state_dict(), str(draft))
-        write_json(folder / SCORE, {**measured, "iteration": iteration})
+        with one_line_if_unwritable(folder):
+            folder.mkdir(exist_ok=True)
+            with whole_file(folder / WEIGHTS) as draft:
+                paddle.save(model.state_dict(), str(draft))
+            write_json(folder / SCORE, {**measured, "iteration": iteration})
     else:
         logger.info(f"[EVAL] {folder} stays: its mask AP is {100 * before:.2f}")

@@ -19,7 +19,7 @@ from typing import Any
 import paddle
 from paddleseg.utils import logger
 
-from paddle_pointrend.errors import UsageError
+from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.files import whole_file, write_json
 from paddle_pointrend.paddleseg.checkpoints import OPTIMIZER
 from paddle_pointrend.paddleseg.models import WEIGHTS
@@ -59,29 +59,35 @@ def safe_saving(
         if score is not None and score <= best_before.get(folder.name, -1.0):
             logger.info(f"{folder} stays: its mIoU from before the resume is {best_before[folder.name]:.4f}")
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        name = pathlib.Path(path).name
-        if run is not None and folder.name not in BEST_FOLDERS:
-            # model.pdopt comes last: a checkpoint that has one has everything.
-            if name == WEIGHTS:
-                write_json(folder / RUN, {"seed": run.seed})
-            elif name == OPTIMIZER and run.ema_model is not None:
-                save_whole(run.ema_model.state_dict(), folder / EMA_WEIGHTS)
-        try:
+        with one_line_if_unwritable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            name = pathlib.Path(path).name
+            if run is not None and folder.name not in BEST_FOLDERS:
+                # model.pdopt comes last: a checkpoint that has one has everything.
+                if name == WEIGHTS:
+                    write_json(folder / RUN, {"seed": run.seed})
+                elif name == OPTIMIZER and run.ema_model is not None:
+                    save_whole(run.ema_model.state_dict(), folder / EMA_WEIGHTS)
             with whole_file(path) as draft:
                 save(obj, str(draft), *args, **kwargs)
-        except OSError as error:
-            raise UsageError(
-                f"{path} cannot be written: {error.strerror}; the checkpoints before it are whole"
-            ) from error
-        if score is not None:
-            write_json(folder / SCORE, {"miou": score})
+            if score is not None:
+                write_json(folder / SCORE, {"miou": score})
 
     paddle.save, trainer.evaluate = save_whole, evaluate_and_note
     try:
         yield
     finally:
         paddle.save, trainer.evaluate = save, evaluate
+
+
+@contextlib.contextmanager
+def one_line_if_unwritable(folder: pathlib.Path) -> Iterator[None]:
+    """Turns what the disk refuses inside, full or read-only, into a UsageError that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise UsageError(f"{folder} cannot be written: {reason}; the checkpoints before it are whole") from error
 
 
 def set_earlier_run_aside(save_dir: str | os.PathLike) -> pathlib.Path | None:

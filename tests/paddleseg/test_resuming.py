@@ -98,22 +98,36 @@ def test_a_second_training_into_a_folder_is_refused(pointrend_config, tmp_path, 
     assert not (tmp_path / LOCK).exists()
 
 
-def test_a_full_disk_is_one_line_and_leaves_the_checkpoints_before(pointrend_config, tmp_path, capsys, monkeypatch):
-    save = paddle.save
+@pytest.mark.parametrize("full_at", ["iter_4/run.json", "iter_4/model.pdparams", "iter_4/model.pdopt"])
+def test_a_full_disk_is_one_line_and_leaves_the_checkpoints_before(
+    pointrend_config, tmp_path, capsys, monkeypatch, full_at
+):
+    replace = os.replace
 
-    def fill_up(obj, path, *args, **kwargs):
-        if "iter_4" in str(path) and "pdopt" in str(path):
-            with open(path, "wb") as file:
-                file.write(b"half")
+    def fill_up(draft, target):
+        if str(target).endswith(full_at):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        save(obj, path, *args, **kwargs)
+        replace(draft, target)
 
-    monkeypatch.setattr(paddle, "save", fill_up)
+    monkeypatch.setattr(os, "replace", fill_up)
     assert run(*arguments(pointrend_config, tmp_path)) == 2
-    assert "No space left on device" in error_line(capsys)
-    assert [path.name for path in (tmp_path / "iter_4").iterdir() if "pdopt" in path.name] == []
+    assert "iter_4 cannot be written: No space left on device" in error_line(capsys)
+    assert not (tmp_path / full_at).exists()
     assert sorted(checkpoint(tmp_path / "iter_2")) == ["model.pdopt", "model.pdparams"]
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_disk_that_is_full_in_truth(pointrend_config, tmp_path):
+    """A file that may grow to 1 MB alone, as of `ulimit -f`, is where writing fails as on a full disk."""
+    limited = "import resource, signal, sys\nfrom paddle_pointrend.cli import main\n"
+    limited += (
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))\n"
+    )
+    done = start(["-c", limited + "sys.exit(main(sys.argv[1:]))", *arguments(pointrend_config, tmp_path / "output")])
+    assert done.returncode == 2, done.stderr
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [file for file in (tmp_path / "output").rglob("*") if file.suffix in (".part", ".pdparams", ".pdopt")]
 
 
 def test_seeds_differ_by_every_counter():
