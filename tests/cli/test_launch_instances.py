@@ -29,7 +29,7 @@ def command(*arguments):
     except SystemExit as stop:
         assert not stop.code, stop.code
 
-command("train", "--config", config, "--iters", "2", "--batch_size", "1", "--log_iters", "1", "--seed", "1",
+command("train", "--config", config, "--iters", "2", "--batch_size", "2", "--log_iters", "1", "--seed", "3",
         "--save_dir", folder + "/output", "--do_eval")
 paddle.save(kept, folder + "/rank" + os.environ["PADDLE_TRAINER_ID"])
 weights = folder + "/output/iter_2"
