@@ -9,7 +9,7 @@ from paddle_pointrend.deploy.deploy_file import FORMATS
 from paddle_pointrend.deploy.description import describe_data
 from paddle_pointrend.deploy.export import OUTPUTS, ExportError, compare_with_eager, export_model
 from paddle_pointrend.errors import UsageError, one_line
-from paddle_pointrend.paddleseg.configs import load_config
+from paddle_pointrend.paddleseg.configs import is_instance_config, load_config
 from paddle_pointrend.paddleseg.models import load_model
 
 # Above this share of pixels whose label differs from eager Paddle's, the command fails.
@@ -46,6 +46,10 @@ def run(args: argparse.Namespace) -> int:
     """Exports and compares; returns the exit code, 1 if the exported network computes something else."""
     set_device("cpu")
     config = load_config(args.config, opts=args.opts)
+    if is_instance_config(config):
+        raise UsageError(
+            f"--config {args.config}: networks of instances cannot be exported yet; predict runs them unexported"
+        )
     model = load_model(config, args.model_path)
     make_save_dir(args.save_dir)
     size = args.output_size and args.output_size[::-1]

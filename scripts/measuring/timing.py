@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 
 
-def alternate(functions: Sequence[Callable[[], Any]], rounds: int, warmup: int = 1) -> np.ndarray:
+def alternate(
+    functions: Sequence[Callable[[], Any]],
+    rounds: int,
+    warmup: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> np.ndarray:
     """Times functions in seconds [rounds, len(functions)]: every round calls each function once, in their order.
 
     Neighbours in a row saw the same machine, so ratios are taken row by row. A function that starts work on a device
@@ -17,15 +22,16 @@ def alternate(functions: Sequence[Callable[[], Any]], rounds: int, warmup: int =
         functions: callables without arguments.
         rounds: rounds that are timed, at least 1.
         warmup: rounds before, which are not.
+        clock: seconds; `time.process_time` for those that the processor spent on this process.
     """
     if rounds < 1 or warmup < 0:
         raise ValueError(f"rounds must be at least 1 and warmup at least 0, got {rounds} and {warmup}")
     seconds = np.empty([warmup + rounds, len(functions)])
     for row in seconds:
         for i, function in enumerate(functions):
-            start = time.perf_counter()
+            start = clock()
             function()
-            row[i] = time.perf_counter() - start
+            row[i] = clock() - start
     return seconds[warmup:]
 
 

@@ -21,6 +21,7 @@ from paddle_pointrend.models.instance.regions import image_coords, regular_grid,
 from paddle_pointrend.models.instance.roi_align import pool_levels
 from paddle_pointrend.models.point_head import PointHead
 from paddle_pointrend.points import Execution, Subdivision, choose_execution, sample_training_points
+from paddle_pointrend.points.eager_cpu import EAGER_CPU
 from paddle_pointrend.points.selection import check_sampling_options
 
 BOXES_AT_A_TIME = 4  # whose features stay in a processor's cache
@@ -245,8 +246,9 @@ class PointRendMaskHead(nn.Layer):
             num_points = count * (self.initial_side**2 + self.num_steps * self.num_subdivision_points)
             features = levels[0][image : image + 1]
             points = RegionPoints(self.point_head, features, self.strides[0], execution, num_points)
-            for start in range(first, first + count, BOXES_AT_A_TIME):
-                rows = slice(start, min(start + BOXES_AT_A_TIME, first + count))
+            block = BOXES_AT_A_TIME if execution is EAGER_CPU else max(count, 1)
+            for start in range(first, first + count, block):
+                rows = slice(start, min(start + block, first + count))
                 predict_points = points.of_boxes(boxes[rows], coarse_logits[rows], classes[rows])
                 logits = predict_points(regular_grid(boxes[rows], self.initial_side))
                 logits = logits.reshape([-1, 1, self.initial_side, self.initial_side])

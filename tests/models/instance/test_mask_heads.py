@@ -8,7 +8,9 @@ import slow_references
 
 from paddle_pointrend.models.instance.mask_heads import PointRendMaskHead, StandardMaskHead
 from paddle_pointrend.models.instance.mask_targets import MatchedMasks, masks_at_points, masks_in_boxes
+from paddle_pointrend.models.instance.region_points import RegionPoints
 from paddle_pointrend.models.instance.regions import regular_grid, sampler_in_boxes
+from paddle_pointrend.models.point_head import PointHead
 from paddle_pointrend.points.eager_cpu import EAGER_CPU, EAGER_CPU_WITH_GRADIENTS
 from paddle_pointrend.points.generic import GENERIC
 
@@ -84,6 +86,25 @@ def test_pointrend_masks_are_the_definition(features, head):
             logits[chosen] = predict(centres(side)[chosen])
             logits = logits.reshape(side, side)
         np.testing.assert_allclose(masks[i].numpy(), sigmoid(logits), atol=1e-4)
+
+
+@pytest.mark.parametrize("coarse_in_every_layer", [True, False])
+def test_what_is_computed_beforehand_changes_nothing(features, coarse_in_every_layer):
+    paddle.seed(1)
+    options = {"hidden_channels": 6, "predictor_init_std": 1.0, "coarse_in_every_layer": coarse_in_every_layer}
+    point_head = PointHead(C, K, **options)
+    for parameter in point_head.parameters():
+        parameter.set_value(paddle.randn(parameter.shape))
+    boxes, classes = paddle.to_tensor(BOXES[:3]), paddle.to_tensor(CLASSES[:3])
+    coarse, coords = paddle.randn([3, K, 7, 7]), paddle.uniform([3, 20, 2], min=-0.2, max=1.2)
+    map_of_image = paddle.to_tensor(features[:1])
+    with paddle.no_grad():
+        few, many = (
+            RegionPoints(point_head, map_of_image, STRIDE, EAGER_CPU, count).of_boxes(boxes, coarse, classes)(coords)
+            for count in (1, 10**6)
+        )
+    assert few.shape == [3, 1, 20]
+    np.testing.assert_allclose(many.numpy(), few.numpy(), rtol=1e-4, atol=1e-4)
 
 
 def slow_coarse(features, head):
