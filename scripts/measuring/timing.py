@@ -11,7 +11,7 @@ def alternate(
     functions: Sequence[Callable[[], Any]],
     rounds: int,
     warmup: int = 1,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> np.ndarray:
     """Times functions in seconds [rounds, len(functions)]: every round calls each function once, in their order.
 
@@ -22,10 +22,11 @@ def alternate(
         functions: callables without arguments.
         rounds: rounds that are timed, at least 1.
         warmup: rounds before, which are not.
-        clock: seconds; `time.process_time` for those that the processor spent on this process.
+        clock: seconds; `time.process_time` for those that the processor spent on this process, None for the clock's.
     """
     if rounds < 1 or warmup < 0:
         raise ValueError(f"rounds must be at least 1 and warmup at least 0, got {rounds} and {warmup}")
+    clock = clock or time.perf_counter
     seconds = np.empty([warmup + rounds, len(functions)])
     for row in seconds:
         for i, function in enumerate(functions):
