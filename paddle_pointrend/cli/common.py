@@ -62,6 +62,13 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_check_data_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --check_data."""
+    parser.add_argument(
+        "--check_data", action="store_true", help="first read every image and label to its end, and check the labels"
+    )
+
+
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --config, --opts."""
     parser.add_argument("--config", required=True, help="YAML config of model, data and training")

@@ -47,8 +47,9 @@ _NOT_FOR_INSTANCES = {
         "profiler_options": None,
         "repeats": 1,
         "to_static_training": False,
+        "check_data": False,
     },
-    "val": {"aug_eval": False, "is_slide": False},
+    "val": {"aug_eval": False, "is_slide": False, "check_data": False},
     "predict": {"aug_pred": False, "is_slide": False, "custom_color": None, "precision": "fp32", "runtime": None},
 }
 

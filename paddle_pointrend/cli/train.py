@@ -9,6 +9,7 @@ from paddleseg.utils import logger
 
 from paddle_pointrend.cli import instances
 from paddle_pointrend.cli.common import (
+    add_check_data_argument,
     add_common_arguments,
     make_save_dir,
     non_negative_int,
@@ -29,6 +30,7 @@ TRAINING_OPTIONS = (
     "repeats",
     "profiler_options",
     "to_static_training",
+    "check_data",
     "save_interval",
     "log_iters",
     "use_vdl",
@@ -82,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="profile some iterations and stop, e.g. 'batch_range=[10,20]; profile_path=profile.json'",
     )
     add("--repeats", type=positive_int, default=1, help="times each epoch goes through the images, default: 1")
+    add_check_data_argument(parser)
     add("--to_static_training", action="store_true", help="train the model as a static graph")
 
 

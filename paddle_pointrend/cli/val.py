@@ -10,14 +10,21 @@ from paddleseg.datasets import Dataset
 from paddleseg.utils import logger
 
 from paddle_pointrend.cli import instances
-from paddle_pointrend.cli.common import add_common_arguments, non_negative_int, positive_int, set_device, versions
+from paddle_pointrend.cli.common import (
+    add_check_data_argument,
+    add_common_arguments,
+    non_negative_int,
+    positive_int,
+    set_device,
+    versions,
+)
 from paddle_pointrend.cli.inference import add_inference_arguments, inference_options, inference_settings
 from paddle_pointrend.data import cityscapes, default_palette
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import comparison_table
 from paddle_pointrend.files import check_writable, write_json
 from paddle_pointrend.paddleseg.configs import build, is_instance_config, load_config
-from paddle_pointrend.paddleseg.datasets import check_files
+from paddle_pointrend.paddleseg.datasets import check_every_sample, check_files
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
 from paddle_pointrend.paddleseg.models import load_model
@@ -29,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments, named as in PaddleSeg's tools/val.py."""
     add_common_arguments(parser)
     add_inference_arguments(parser, "--aug_eval")
+    add_check_data_argument(parser)
     parser.add_argument(
         "--num_workers", type=non_negative_int, default=0, help="processes that read data, default: 0, this one"
     )
@@ -65,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     options = inference_options(settings)
     dataset = build(SegBuilder(config), args.config, "val_dataset")
     check_files(dataset, "val_dataset")
+    if args.check_data:
+        check_every_sample(dataset, "val_dataset")
     names = class_names(config, dataset)
     measures = None
     if args.report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import pathlib
@@ -17,9 +18,12 @@ import numpy as np
 import paddle
 from paddleseg.datasets import Dataset
 from paddleseg.utils import logger
+from tqdm import tqdm
 
 from paddle_pointrend.data.labels import read_label
 from paddle_pointrend.errors import UsageError, one_line
+from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.reading import CheckedCompose
 
 _PADDING = 255  # what PaddleSeg's transforms fill labels up with
 
@@ -82,7 +86,31 @@ def check_samples(dataset: Dataset, name: str, count: int = 8) -> None:
     Raises:
         UsageError: as `read_sample`.
     """
-    indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
+    _check(dataset, name, np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int))
+
+
+def check_every_sample(dataset: Dataset, name: str) -> None:
+    """Reads every image to its end and every label whole, before any crop; of several processes each its share.
+
+    Args:
+        dataset: PaddleSeg's. One whose transforms are not PaddleSeg's is read with them, one without `file_list` not.
+        name: for messages, as in the config.
+
+    Raises:
+        UsageError: as `check_files` and `read_sample`.
+    """
+    if not hasattr(dataset, "file_list"):
+        return
+    check_files(dataset, name)
+    whole = copy.copy(dataset)
+    if isinstance(getattr(dataset, "transforms", None), CheckedCompose):
+        whole.transforms = dataset.transforms.without_transforms()
+    rank, size = rank_and_size()
+    _check(whole, name, tqdm(range(rank, len(dataset), size), desc=f"checks {name}", disable=rank > 0, leave=False))
+    logger.info(f"{name}: checked all {len(dataset)} samples")
+
+
+def _check(dataset, name, indices):
     values = set()
     for index in indices:
         try:

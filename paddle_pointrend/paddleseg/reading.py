@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import io
 import os
@@ -24,8 +25,9 @@ _ORIENTATION = 0x0112  # the EXIF tag
 class CheckedCompose:
     """PaddleSeg's Compose, to which images and labels come read and of one size. Any other attribute is Compose's."""
 
-    def __init__(self, compose: Compose):
+    def __init__(self, compose: Compose, *, whole: bool = False):
         self.compose = compose
+        self._whole = whole  # whether files that end too early are looked for, which takes as long again
 
     def __call__(self, data: dict[str, Any]) -> dict[str, Any]:
         """Reads the files that "img" and "label" name, and applies the transforms.
@@ -36,7 +38,7 @@ class CheckedCompose:
         """
         paths = {key: data.get(key) for key in ("img", "label")}
         if isinstance(paths["img"], str):
-            data["img"] = _read_image(paths["img"], self.compose.img_channels)
+            data["img"] = _read_image(paths["img"], self.compose.img_channels, self._whole)
         if isinstance(paths["label"], str):
             data["label"] = read_label(paths["label"])
         if isinstance(data.get("label"), np.ndarray):
@@ -48,6 +50,12 @@ class CheckedCompose:
         except Exception as error:  # whatever a transform fails with on this image
             reason = f"{type(error).__name__}: {one_line(error)}"
             raise UsageError(f"{paths['img']}: the config's transforms do not take this image: {reason}") from error
+
+    def without_transforms(self) -> CheckedCompose:
+        """Makes one that reads the same files, to their end, and changes nothing."""
+        compose = copy.copy(self.compose)
+        compose.transforms = []
+        return CheckedCompose(compose, whole=True)
 
     def __getattr__(self, name):
         if name == "compose":  # not there yet: a copy is being made
@@ -84,10 +92,10 @@ def build_dataset(build: Callable[[], Dataset], separator: str = " ") -> Dataset
     return dataset
 
 
-def _read_image(path, channels):
+def _read_image(path, channels, whole):
     """float32 [H, W, 3] in BGR, which Compose turns into RGB, or [H, W]."""
     try:
-        pixels = read_image(path, channels, whole=False)
+        pixels = read_image(path, channels, whole=whole)
     except ImageError as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     return (pixels if channels == 1 else pixels[..., ::-1]).astype("float32")

@@ -20,7 +20,7 @@ from paddle_pointrend.losses import PointSampledCrossEntropyLoss
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg import checkpoints, profiler
 from paddle_pointrend.paddleseg.configs import build, is_instance_config, path_of
-from paddle_pointrend.paddleseg.datasets import StopOnError, check_files, check_samples
+from paddle_pointrend.paddleseg.datasets import StopOnError, check_every_sample, check_files, check_samples
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 from paddle_pointrend.paddleseg.models import WEIGHTS
 from paddle_pointrend.paddleseg.resuming import exact_continuation, start_run
@@ -39,6 +39,7 @@ def train_model(
     repeats: int = 1,
     profiler_options: str | None = None,
     to_static_training: bool = False,
+    check_data: bool = False,
     **trainer_options: Any,
 ) -> pathlib.Path:
     """Trains the model of a config on its train_dataset; PaddleSeg's trainer writes iter_N/ into save_dir.
@@ -53,6 +54,7 @@ def train_model(
         repeats: how often an epoch goes through the images.
         profiler_options: of `profiler.parse_options`.
         to_static_training: whether to train a static graph, also where the config does not ask for one.
+        check_data: whether to read all of the data first, instead of some samples.
         trainer_options: what else PaddleSeg's `train` takes: save_interval, log_iters, use_vdl, use_ema,
             keep_checkpoint_max, precision, amp_level.
 
@@ -69,7 +71,9 @@ def train_model(
     parsed_options = parse_profiler_options(profiler_options)
     # Optimizer states go by parameter names, which Paddle numbers: from 0, whatever was built before.
     with paddle.utils.unique_name.guard(), _locked(save_dir):
-        parts = _build_parts(config, do_eval=do_eval, seed=seed, num_workers=num_workers, repeats=repeats)
+        parts = _build_parts(
+            config, do_eval=do_eval, seed=seed, num_workers=num_workers, repeats=repeats, check_data=check_data
+        )
         checkpoint = checkpoints.folder_to_resume(parts["model"], resume_model, save_dir)
         if checkpoint is not None and checkpoints.iteration_of(checkpoint) >= config.iters:
             logger.info(f"{checkpoint} has all of the {config.iters} iterations: nothing to train")
@@ -151,11 +155,13 @@ def _prepare_profiler(options, iters, checkpoint):
         raise UsageError(f"--profiler_options {error}") from error
 
 
-def _build_parts(config, *, do_eval, seed, num_workers, repeats):
+def _build_parts(config, *, do_eval, seed, num_workers, repeats, check_data):
     """Builds what PaddleSeg's `train` takes, seeded and checked: model, datasets, optimizer, losses."""
     rank, size = rank_and_size()
     builder = SegBuilder(config)
     train_dataset = build(builder, path_of(config), "train_dataset")
+    if check_data:
+        check_every_sample(train_dataset, "train_dataset")
     if hasattr(train_dataset, "file_list"):
         train_dataset.file_list = train_dataset.file_list * repeats
     share = -(-len(train_dataset) // size)
@@ -163,6 +169,8 @@ def _build_parts(config, *, do_eval, seed, num_workers, repeats):
         # PaddleSeg drops the last, smaller batch: with no other it would loop for ever.
         raise UsageError(f"batch_size {config.batch_size} is more than the {share} images of train_dataset a process")
     val_dataset = build(builder, path_of(config), "val_dataset") if do_eval else None
+    if check_data and val_dataset is not None:
+        check_every_sample(val_dataset, "val_dataset")
     for name, dataset in (("train_dataset", train_dataset), ("val_dataset", val_dataset)):
         if hasattr(dataset, "file_list"):
             check_files(dataset, name)

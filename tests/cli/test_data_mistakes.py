@@ -1,6 +1,7 @@
 """Data that people have: labels of every depth, sizes that differ, lists with marks and blanks, masks of 0 and 255."""
 
 import re
+import shutil
 
 import cv2
 import numpy as np
@@ -143,3 +144,53 @@ def test_names_with_blanks_in_a_list_with_a_separator(pointrend_config, tiny_dat
     pointrend_config.write_text(text)
     assert train(pointrend_config, tmp_path / "out") == 0
     assert len(losses(capsys.readouterr().out)) == 2
+
+
+class TestCheckData:
+    """20 images, of which train looks at 8: number 1 is not among them."""
+
+    @pytest.fixture
+    def many(self, tiny_dataset):
+        for folder in ("images", "labels"):
+            for i in range(20):
+                shutil.copy(tiny_dataset / folder / "train0.png", tiny_dataset / folder / f"many{i}.png")
+        for part in ("train", "val"):
+            (tiny_dataset / f"{part}.txt").write_text(
+                "".join(f"images/many{i}.png labels/many{i}.png\n" for i in range(20))
+            )
+        return tiny_dataset
+
+    def test_a_wrong_label_that_no_crop_need_show(self, many, pointrend_config, tmp_path, capsys):
+        text = pointrend_config.read_text()
+        crop = "- {type: RandomPaddingCrop, crop_size: [32, 32]}\n    - type: RandomHorizontalFlip"
+        pointrend_config.write_text(text.replace("- type: RandomHorizontalFlip", crop))
+        label = np.asarray(Image.open(many / "labels/many1.png")).copy()
+        label[-1, -1] = 77
+        Image.fromarray(label).save(many / "labels/many1.png")
+        assert train(pointrend_config, tmp_path / "out", "--check_data") == 2
+        captured = capsys.readouterr()
+        assert "[TRAIN]" not in captured.out
+        assert "train_dataset: " in captured.err and "labels/many1.png has labels [77]" in captured.err
+
+    @pytest.mark.parametrize("command", ["train", "val"])
+    def test_an_image_that_ends_too_early(self, many, trained, tmp_path, capsys, command):
+        image = cv2.imread(str(many / "images/many1.png"))
+        cv2.imwrite(str(many / "images/many1.jpg"), image)
+        content = (many / "images/many1.jpg").read_bytes()
+        for part in ("train", "val"):
+            file = many / f"{part}.txt"
+            file.write_text(file.read_text().replace("images/many1.png", "images/many1.jpg"))
+        data = [
+            f"{part}_dataset.{key}={value}"
+            for part in ("train", "val")
+            for key, value in (("dataset_root", many), (f"{part}_path", many / f"{part}.txt"))
+        ]
+        where = (
+            ["--model_path", trained.weights] if command == "val" else ["--save_dir", tmp_path / "out", "--iters", 1]
+        )
+        arguments = [command, "--config", trained.config, *where, "--check_data", "--opts", *data]
+        assert run(*arguments) == 0
+        assert "checked all 20 samples" in capsys.readouterr().out
+        (many / "images/many1.jpg").write_bytes(content[: len(content) // 2])
+        assert run(*arguments) == 2
+        assert "images/many1.jpg" in capsys.readouterr().err
