@@ -6,6 +6,7 @@ PaddleSeg's deploy scripts read the part `Deploy`, `Predictor` the rest.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -70,6 +71,7 @@ class DeployFile:
         palette: K RGB colours.
         channels: "rgb" or "bgr", the order that the network reads.
         mean, std: of the input's channels, in pixel values 0 to 255: the input is (pixel - mean) / std.
+        sha256: of each of the files, None where an export of an earlier version did not write them.
     """
 
     deploy: dict[str, Any]
@@ -81,6 +83,7 @@ class DeployFile:
     channels: str
     mean: list[float]
     std: list[float]
+    sha256: dict[str, str] | None = None
 
     @classmethod
     def for_export(
@@ -143,6 +146,9 @@ class DeployFile:
         for key, expected, is_right in _EXPECTED:
             if not is_right(content[key]):
                 raise RuntimeLoadError(f"{file}: {key} is {str(content[key])[:100]!r}, expected {expected}")
+        sums = content.get("sha256")
+        if sums is not None and not (isinstance(sums, dict) and all(isinstance(part, str) for part in sums.values())):
+            raise RuntimeLoadError(f"{file}: sha256 is {str(sums)[:100]!r}, expected a checksum of each file")
         names = [field.name for field in dataclasses.fields(cls) if field.name in content]
         return cls(deploy=content["Deploy"], **{name: content[name] for name in names})
 
@@ -150,8 +156,25 @@ class DeployFile:
         """Writes deploy.yaml into a folder that exists."""
         names = [field.name for field in dataclasses.fields(self)]
         content = {"Deploy" if name == "deploy" else name: getattr(self, name) for name in names}
+        if self.sha256 is None:
+            del content["sha256"]
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         (pathlib.Path(folder) / FILE_NAME).write_text(text)
+
+    def with_checksums(self, folder: str | os.PathLike) -> DeployFile:
+        """Adds the checksums of the files in a folder."""
+        return dataclasses.replace(self, sha256={name: _sha256(pathlib.Path(folder) / name) for name in self.files})
+
+    def check_files(self, folder: str | os.PathLike) -> None:
+        """Compares the folder's files with their checksums, where there are any: runtimes may crash on damaged ones.
+
+        Raises:
+            RuntimeLoadError: a file that is not the exported one.
+        """
+        for name in self.files:
+            file, expected = pathlib.Path(folder) / name, (self.sha256 or {}).get(name)
+            if expected is not None and file.is_file() and _sha256(file) != expected:
+                raise RuntimeLoadError(f"{file} is damaged: {FILE_NAME} has another sha256 of it; export it again")
 
     @property
     def files(self) -> list[str]:
@@ -167,6 +190,10 @@ class DeployFile:
     def transforms(self) -> list[dict]:
         """PaddleSeg's val transforms as dicts."""
         return self.deploy.get("transforms") or []
+
+
+def _sha256(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def is_exported(folder: str | os.PathLike) -> bool:

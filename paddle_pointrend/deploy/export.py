@@ -88,7 +88,7 @@ def export_model(
         _trace(_Exported(model, output, output_size, execution), draft / "model", channels, format)
         if format == "onnx":
             convert_to_onnx(draft, output)
-        deploy.write(draft)
+        deploy.with_checksums(draft).write(draft)
         for name in [*deploy.files, FILE_NAME]:
             os.replace(draft / name, folder / name)
 

@@ -106,7 +106,7 @@ def check_every_sample(dataset: Dataset, name: str) -> None:
     if isinstance(getattr(dataset, "transforms", None), CheckedCompose):
         whole.transforms = dataset.transforms.without_transforms()
     rank, size = rank_and_size()
-    _check(whole, name, tqdm(range(rank, len(dataset), size), desc=f"checks {name}", disable=rank > 0, leave=False))
+    _check(whole, name, tqdm(range(rank, len(dataset), size), desc=f"checks {name}", disable=rank > 0))
     logger.info(f"{name}: checked all {len(dataset)} samples")
 
 

@@ -1,11 +1,15 @@
 """deploy.yaml: what is written is read, and what transforms do to pixels."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import yaml
+from tiny_export import TinyNetwork, write_export
 
-from paddle_pointrend.deploy.deploy_file import DeployFile, normalization
+from paddle_pointrend.deploy.deploy_file import FORMATS, DeployFile, normalization
 from paddle_pointrend.deploy.errors import RuntimeLoadError
+from paddle_pointrend.deploy.runtimes import load_runtime
 from paddle_pointrend.deploy.runtimes.loading import existing_onnx_file
 
 NORMALIZE = {"type": "Normalize", "mean": [0.2, 0.4, 0.6], "std": [0.1, 0.2, 0.5]}
@@ -62,6 +66,8 @@ def test_normalization_is_that_of_the_transforms(transforms, image_channels, exp
         ("std", "1"),
         ("palette", [[1, 2]]),
         ("palette", [[0, 0, 256]]),
+        ("sha256", ["model.onnx"]),
+        ("sha256", {"model.onnx": 1}),
     ],
 )
 def test_a_file_that_was_changed_is_refused_in_one_line(tmp_path, key, value):
@@ -107,3 +113,27 @@ def test_onnx_whose_tensors_are_in_other_files_is_refused(tmp_path, place):
     (folder / "model.onnx").write_bytes(b"")
     with pytest.raises(RuntimeLoadError, match="is empty"):
         existing_onnx_file(folder, "model.onnx")
+
+
+@pytest.mark.parametrize(("file_format", "runtime"), [("paddle", "paddle-inference"), ("onnx", "onnxruntime")])
+def test_damaged_networks_are_refused_and_folders_without_checksums_read(tmp_path, file_format, runtime):
+    pytest.importorskip({"onnx": "onnxruntime", "paddle": "paddle"}[file_format])
+    folder = write_export(tmp_path / "export", TinyNetwork(), file_format)
+    load_runtime(runtime, folder)  # an export of an earlier version
+    DeployFile.read(folder).with_checksums(folder).write(folder)
+    load_runtime(runtime, folder)
+    for file in [folder / name for name in DeployFile.read(folder).files]:
+        content = file.read_bytes()
+        for damaged in (content[:-1], content[:-1] + bytes([content[-1] ^ 1]), b""):
+            file.write_bytes(damaged)
+            with pytest.raises(RuntimeLoadError, match=rf"{file.name} is damaged: deploy.yaml has another sha256"):
+                load_runtime(runtime, folder)
+        file.write_bytes(content)
+    load_runtime(runtime, folder)
+
+
+def test_checksums_are_those_of_the_files(tmp_path, exported_once):
+    folder = exported_once(TinyNetwork, "paddle")[1]
+    found = yaml.safe_load((folder / "deploy.yaml").read_text())["sha256"]
+    expected = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FORMATS["paddle"].values()}
+    assert found == expected

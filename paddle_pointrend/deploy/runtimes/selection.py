@@ -116,12 +116,14 @@ def load_runtime(
     if num_threads is not None and num_threads < 1:
         raise ValueError(f"num_threads is {num_threads}, expected at least 1")
     check_precision(name, precision)
-    file_format = DeployFile.read(folder).format
+    deploy = DeployFile.read(folder)
+    file_format = deploy.format
     if file_format != runtime.format:
         raise RuntimeLoadError(
             f"{folder} is in format {file_format}, {name} reads {runtime.format}: export with --format {runtime.format}"
         )
     check_installed(name)
+    deploy.check_files(folder)
     return runtime(folder, num_threads=num_threads or _default_threads(), device=device, precision=precision)
 
 
