@@ -118,7 +118,10 @@ def load_pretrained(
     differences = {a - b for found, expected in shapes.values() for a, b in zip(found, expected) if a != b}
     other_ranks = any(len(found) != len(expected) for found, expected in shapes.values())
     more_classes = min(differences, key=abs, default=0)
-    if missing or extra or other_ranks or not differences <= {factor * more_classes for factor in class_factors}:
+    other_widths = not differences <= {factor * more_classes for factor in class_factors} or any(
+        len(expected) == 1 and not _counts_classes(model, expected[0], class_factors) for _, expected in shapes.values()
+    )
+    if missing or extra or other_ranks or other_widths:
         raise CheckpointError(
             f"pretrained: {file} does not belong to this {type(model).__name__}: {describe_mismatch(model, state)}"
         )
@@ -131,3 +134,10 @@ def load_pretrained(
             len(state) - len(shapes),
         )
     model.set_state_dict({key: tensor for key, tensor in state.items() if key not in shapes})
+
+
+def _counts_classes(model, size, class_factors):
+    """Tells whether a bias of this size is one for each class, or for each and the background."""
+    parts = model.sublayers(include_self=True)
+    counts = {part.num_classes + more for part in parts if hasattr(part, "num_classes") for more in (0, 1)}
+    return any(size == factor * count for factor in class_factors for count in counts)

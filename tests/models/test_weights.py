@@ -78,6 +78,17 @@ def test_weights_of_another_network_are_refused_and_nothing_is_loaded(saved, cha
     assert all(equal(tensor, before[name]) for name, tensor in other.state_dict().items())
 
 
+def test_another_width_everywhere_is_not_another_number_of_classes(tmp_path):
+    def network(width):
+        layers = paddle.nn.Sequential(paddle.nn.Conv2D(3, width, 1), paddle.nn.Conv2D(width, 2, 1))
+        layers.num_classes = 2
+        return layers
+
+    paddle.save(network(16).state_dict(), str(tmp_path / "wide.pdparams"))
+    with pytest.raises(CheckpointError, match=r"3 tensors have another shape: 0.weight \[16, 3, 1, 1\] instead of \[8"):
+        load_pretrained(network(8), str(tmp_path / "wide.pdparams"))
+
+
 def test_missing_and_broken_files_are_named(saved, tmp_path):
     model, path = saved
     with pytest.raises(CheckpointError, match=r"nowhere\.pdparams: there is no such file"):
