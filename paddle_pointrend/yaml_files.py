@@ -57,11 +57,13 @@ def _check_size(path, node, known, depth):
     """Counts a node's values, each alias as all that it stands for, and its levels: (values, levels).
 
     Raises:
-        UsageError: too many of one; an alias that holds itself has no end of levels.
+        UsageError: too many of one; an alias that holds itself has no end of levels; a zero byte in a text.
     """
     values, levels = known.get(node, (1, 1))
     if depth + levels > _MOST_LEVELS:
         raise UsageError(f"{path} is nested more than {_MOST_LEVELS} deep, or an alias holds itself")
+    if isinstance(node, yaml.ScalarNode) and "\0" in node.value:  # no path may hold one
+        raise UsageError(f"{path}: the value {node.value[:100]!a} holds a zero byte")
     if node in known or isinstance(node, yaml.ScalarNode):
         return values, levels
     parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]

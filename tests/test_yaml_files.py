@@ -40,6 +40,7 @@ def test_plain_values_and_aliases_are_read(tmp_path):
         ("", "expected lines `name: value`, got NoneType"),
         ("1: 2", "got other names than strings"),
         ("a: \udcff", "is not UTF-8"),
+        ('a: ["b\\0c"]', r"the value 'b\x00c' holds a zero byte"),
         ("a: " + "x" * 2**20, "a YAML file of at most 1048576"),
     ],
 )

@@ -54,6 +54,8 @@ def read_lines(path: str | os.PathLike) -> list[tuple[int, str]]:
             text = line.decode("utf-8").strip()
         except UnicodeDecodeError as error:
             raise UsageError(f"{path}, line {number}: not UTF-8 (GBK, perhaps); save the list as UTF-8") from error
+        if "\0" in text:
+            raise UsageError(f"{path}, line {number}: it holds a zero byte; save the list as text in UTF-8")
         if text:
             lines.append((number, text))
     return lines

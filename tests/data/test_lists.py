@@ -40,6 +40,7 @@ def test_a_list_of_images_alone(tmp_path):
     [
         (b"a.png b.png\n\na.png\n", r"train.txt, line 3: 1 column, expected two, an image and its label$"),
         (b"a.png b.png c.png\n", r"line 1: 3 columns"),
+        (b"a.png b.png\na.png b\0.png\n", r"line 2: it holds a zero byte; save the list as text in UTF-8"),
         (b"a.png,b.png\n", r"line 1: 1 column, .* with commas between them set separator: ','"),
         (
             "a.png b.png\n街道图像.png b.png\n".encode("gbk"),

@@ -1,0 +1,1 @@
+"""Parts of scripts/fuzz_inputs.py: what is mutated, how, and the process it is tried in."""

@@ -1,0 +1,44 @@
+"""scripts/fuzz_inputs.py: a short run finds no fault, and faults would be found."""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import pytest
+from command_line import REPOSITORY, start
+
+sys.path.insert(0, str(REPOSITORY / "scripts"))
+
+from fuzzing import processes
+
+
+def test_forty_inputs(tmp_path):
+    arguments = ["--inputs", 40, "--seed", 3, "--formats", "--save_dir", tmp_path / "fuzz"]
+    done = start([REPOSITORY / "scripts/fuzz_inputs.py", *arguments])
+    assert done.returncode == 0, done.stdout[-3000:]
+    counts = json.loads((tmp_path / "fuzz/counts.json").read_text())
+    assert (counts["seed"], counts["inputs"]) == (3, 40)
+    assert {kind: sum(row.values()) for kind, row in counts["counts"].items()} == dict.fromkeys(counts["counts"], 5)
+    assert sum(row["refused in one line"] for row in counts["counts"].values()) > 10
+    assert sorted(path.name for path in (tmp_path / "fuzz").iterdir()) == ["counts.json", "whole"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "command"),
+    [
+        ("succeeded", lambda arguments: 0),
+        ("done in part", lambda arguments: 1),
+        ("refused in one line", lambda arguments: print("paddle-pointrend val: error: so", file=sys.stderr) or 2),
+        ("other exit", lambda arguments: 2),
+        ("other exit", lambda arguments: 77),
+        ("traceback", lambda arguments: 1 / 0),
+        ("crash", lambda arguments: os.kill(os.getpid(), signal.SIGSEGV)),
+        ("hang", lambda arguments: time.sleep(60)),
+        ("execution", lambda arguments: open("canary", "w").close() or 0),
+    ],
+)
+def test_every_end_is_told(tmp_path, monkeypatch, ended, command):
+    monkeypatch.setattr(processes, "command", command)
+    assert processes.run([], tmp_path, tmp_path / "canary", seconds=3) == ended
