@@ -34,6 +34,7 @@ from paddle_pointrend.models.weights import read_state
 from paddle_pointrend.paddleseg.checkpoints import OPTIMIZER, iteration_of
 
 ITERATIONS, INTERVAL = 12, 2
+WHOLE = (".pdparams", ".pdopt")  # and .part while it is written
 # What makes the demo's configs small.
 CONFIGS = {
     "semantic": """\
@@ -108,7 +109,8 @@ def sweep(folder: pathlib.Path, kind: str, kills: int, seed: int) -> dict[str, i
                 newest = newest or 0
                 continue
             counts["whole trainings"] += 1
-            same = training.exitcode == 0 and read_checkpoint(killed / f"iter_{ITERATIONS}") == expected
+            same = training.exitcode == 0 and not any(killed.rglob("*.part"))
+            same = same and read_checkpoint(killed / f"iter_{ITERATIONS}") == expected
             counts["ends unlike the whole run"] += not same
             if same:
                 shutil.rmtree(killed)
@@ -173,7 +175,7 @@ def newest_whole(save_dir):
 
 def read_checkpoint(folder):
     """{file: {name: bytes or value}} of a checkpoint."""
-    return {file.name: flat(read_state(file)) for file in sorted(folder.glob("*.pd*"))}
+    return {file.name: flat(read_state(file)) for file in sorted(folder.iterdir()) if file.suffix in WHOLE}
 
 
 def flat(state):

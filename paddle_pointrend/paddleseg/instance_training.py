@@ -28,7 +28,7 @@ from paddle_pointrend.paddleseg.instance_data import TrainingBatches, build_inst
 from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.instance_log import TrainingLog
 from paddle_pointrend.paddleseg.models import WEIGHTS
-from paddle_pointrend.paddleseg.saving import SCORE, one_line_if_unwritable, set_earlier_run_aside
+from paddle_pointrend.paddleseg.saving import SCORE, one_line_if_unwritable, remove_drafts, set_earlier_run_aside
 from paddle_pointrend.run_state import StoppedBySignalError, StopRequest, locked_folder, seed_computation
 
 SEED = "seed.json"  # beside the weights of a checkpoint
@@ -83,8 +83,10 @@ def train_instances(
         if checkpoint is not None and start >= config.iters:
             logger.info(f"{checkpoint} has all of the {config.iters} iterations: nothing to train")
             return checkpoint
-        if checkpoint is None and rank == 0:
-            set_earlier_run_aside(save_dir)
+        if rank == 0:
+            remove_drafts(save_dir)
+            if checkpoint is None:
+                set_earlier_run_aside(save_dir)
         batches = TrainingBatches(
             train_dataset,
             config.batch_size,

@@ -90,6 +90,13 @@ def one_line_if_unwritable(folder: pathlib.Path) -> Iterator[None]:
         raise UsageError(f"{folder} cannot be written: {reason}; the checkpoints before it are whole") from error
 
 
+def remove_drafts(save_dir: str | os.PathLike) -> None:
+    """Removes what a killed training was writing when it ended. Call it while no other one trains into save_dir."""
+    for pattern in ("iter_*", *BEST_FOLDERS):
+        for draft in pathlib.Path(save_dir).glob(f"{pattern}/*.part"):
+            draft.unlink()
+
+
 def set_earlier_run_aside(save_dir: str | os.PathLike) -> pathlib.Path | None:
     """Moves the checkpoints of an earlier run into a folder of their own, before a new one starts in the same place.
 

@@ -24,7 +24,7 @@ from paddle_pointrend.paddleseg.datasets import StopOnError, check_every_sample,
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 from paddle_pointrend.paddleseg.models import WEIGHTS
 from paddle_pointrend.paddleseg.resuming import exact_continuation, start_run
-from paddle_pointrend.paddleseg.saving import safe_saving, set_earlier_run_aside
+from paddle_pointrend.paddleseg.saving import remove_drafts, safe_saving, set_earlier_run_aside
 from paddle_pointrend.run_state import StoppedBySignalError, StopRequest, locked_folder
 
 
@@ -80,8 +80,10 @@ def train_model(
             return checkpoint
         _prepare_profiler(parsed_options, config.iters, checkpoint)
         rank, size = rank_and_size()
-        if checkpoint is None and rank == 0:
-            set_earlier_run_aside(save_dir)
+        if rank == 0:
+            remove_drafts(save_dir)
+            if checkpoint is None:
+                set_earlier_run_aside(save_dir)
         run = start_run(seed, rank, checkpoint)
         saving = safe_saving(
             save_dir, resumes=checkpoint is not None, use_ema=bool(trainer_options.get("use_ema", False)), run=run
