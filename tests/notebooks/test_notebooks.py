@@ -16,6 +16,13 @@ EXPECTED = {
     "01_quick_start": {"parameters": 3_379_183, "points": [4096, 4096, 4096]},
     "02_reproduction": {"scatter_difference": 0.0, "points": [1024, 1024, 1024], "boundary_width": 9},
     "03_own_data_own_model": {},
+    "04_instances": {
+        "coarse_side": 7,
+        "sides": [28, 56, 112, 224],
+        "points": [784, 784, 784],
+        "last_step_is_the_mask": True,
+        "detector_stays": True,
+    },
 }
 
 
