@@ -31,6 +31,7 @@ def lamp_post(scene, x, z, towards):
 
 def _signal(scene, centre, size=1.0):
     """Three lamps in a dark case, visor and bright rim as on real signals."""
+    scene.at(scene.layer, scene.depth)  # an object of its own, also beside another one on its pole
     x, y, z = centre
     half, tall = 0.17 * size, 0.5 * size
     case = np.array(

@@ -11,7 +11,9 @@ from paddle_pointrend.data.instances import CocoInstances
 from paddle_pointrend.data.masks import decode_mask
 from paddle_pointrend.scenes import CATEGORIES
 from paddle_pointrend.scenes import dataset as scenes
+from paddle_pointrend.scenes.canvas import Camera, Light, Scene
 from paddle_pointrend.scenes.dataset import draw_instances, draw_scene, scene_seed, write_dataset
+from paddle_pointrend.scenes.furniture import traffic_light
 
 
 def label_edges(label):
@@ -163,6 +165,25 @@ def test_instances_tell_the_objects_of_a_label_apart(seed):
     assert len(cars) >= 0.3 * (pieces - 1)
     sizes = [(ids == car).sum() for car in cars]
     assert max(sizes) < 0.9 * sum(sizes)
+
+
+def test_two_signals_on_one_pole_are_two_objects():
+    class SecondSignal:  # a source of chance that puts one on an arm
+        def random(self):
+            return 0.0
+
+        def uniform(self, low, high):
+            return high
+
+        def integers(self, high):
+            return 0
+
+    camera = Camera(aspect=2, focal=1, horizon=0.5, centre=1, height=1.5)
+    scene = Scene(SecondSignal(), camera, Light((0, 0), 0, 0, (0, 0, 0)))
+    scene.at(1, 10.0)
+    traffic_light(scene, 0.0, 10.0, 1)
+    signals = [shape for shape in scene.shapes if CLASSES[shape.class_id] == "traffic light"]
+    assert len({shape.thing for shape in signals}) == 2
 
 
 def test_the_data_set_has_its_instances_in_cocos_format(tmp_path):
