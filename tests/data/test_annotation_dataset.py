@@ -108,6 +108,9 @@ def test_names_stay_inside_the_folder_and_apart(tmp_path):
     assert {path.relative_to(out).as_posix() for path in out.rglob("*.png")} == {
         f"{kind}/{name}.png" for kind in ("images", "labels") for name in ("deep/a", "up/b")
     }
+    images[1] = LabelledImage(f"/{tmp_path}/escaped.png", Path("x"), images[1].content, images[1].draw)
+    write_dataset(Annotations(["a", "b"], images), out)
+    assert not (tmp_path / "escaped.png").exists()
     images.append(LabelledImage("B.jpg", Path("y.json"), images[1].content, images[1].draw))
     images[1] = labelled(tmp_path / "source", "b.png", label)
     with pytest.raises(UsageError, match=r"b\.png of .* and B\.jpg of y\.json would be one file"):

@@ -159,6 +159,8 @@ def test_listed_classes_have_their_order_and_others_are_refused(tmp_path):
         ([shape("x", [[1, 1, 1]])], {}, "points are no"),
         ([shape("x", [[1, None]])], {}, "points are no"),
         ([shape("x", [[1, float("nan")]])], {}, "points are no"),
+        ([shape("x", [[1, 10**400]])], {}, "points are no"),
+        ([shape("x", [[1e300, 1], [2, 2]], "mask", mask=png(np.ones((1, 1), np.uint8)))], {}, "points are no"),
         ([{"points": [[1, 1]]}], {}, "lacks a label"),
         ("none", {}, "shapes is not a list"),
         (

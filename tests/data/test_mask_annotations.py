@@ -86,6 +86,9 @@ def test_cvats_voc_folders_have_colours(tmp_path):
     found = read_voc(tmp_path)
     assert found.classes == ["background", "road", "wall"]
     np.testing.assert_array_equal(draw(found, "deep/a.jpg"), label)
+    save(tmp_path / "SegmentationClass/deep/a.png", np.full((SIZE, SIZE, 3), (0, 0, 255), np.uint8))
+    with pytest.raises(UsageError, match="has the colour 0 0 255 in 144 pixels, which stands for no class"):
+        draw(found, "deep/a.jpg")
 
 
 def test_colours_become_ids_in_the_order_of_the_list(tmp_path):
@@ -200,3 +203,9 @@ def test_mistakes_in_lists_of_classes_are_named(tmp_path, text, words):
     (tmp_path / "labels.txt").write_text(text)
     with pytest.raises(UsageError, match=words):
         read_label_file(tmp_path / "labels.txt")
+
+
+def test_eisegs_pseudo_colours_are_found_for_names_with_brackets(tmp_path):
+    photograph(tmp_path / "photo [1].jpg")
+    save(tmp_path / "label/photo [1]_pseudo.png", values(choices=(0, 1)), [VOID, ROAD])
+    np.testing.assert_array_equal(draw(read_eiseg(tmp_path), "photo [1].jpg"), values(choices=(0, 1)))

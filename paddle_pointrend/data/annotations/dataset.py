@@ -132,7 +132,7 @@ def file_names(images: Sequence[LabelledImage]) -> dict[int, str]:
     names: dict[int, str] = {}
     owners: dict[str, LabelledImage] = {}
     for image in images:
-        path = PurePosixPath(*(part for part in PurePosixPath(image.name).parts if part not in ("..", "/")))
+        path = PurePosixPath(*(part for part in PurePosixPath(image.name).parts if part not in ("..", "/", "//")))
         name = re.sub(r"\s+", "_", path.as_posix())
         owner = owners.setdefault(PurePosixPath(name).with_suffix("").as_posix().lower(), image)
         if owner is not image:

@@ -6,6 +6,7 @@ palette, NAME_cutout.png, annotations.json (COCO), labelme/NAME_labelme.json, la
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -70,7 +71,7 @@ def _find_masks(images, folder):
     for image in paths:
         if folder in image.parents:
             continue
-        found = [folder / f"{image.stem}.png", *sorted(folder.glob(f"{image.stem}_pseudo.*"))]
+        found = [folder / f"{image.stem}.png", *sorted(folder.glob(f"{glob.escape(image.stem)}_pseudo.*"))]
         mask = next((path for path in found if path.is_file()), None)
         if mask is not None:
             masks[image] = mask

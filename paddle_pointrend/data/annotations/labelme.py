@@ -24,6 +24,7 @@ from paddle_pointrend.data.annotations.types import Annotations, LabelledImage, 
 from paddle_pointrend.errors import UsageError, one_line
 
 _LINE_WIDTH, _POINT_RADIUS = 10, 5  # labelme's, when it draws a label map
+_FARTHEST = 2**31  # pixels from the image's corner, for Pillow's whole numbers
 _NUM_POINTS = {"circle": 2, "rectangle": 2, "line": 2, "point": 1, "mask": 2, "oriented_rectangle": 4}
 
 
@@ -129,7 +130,7 @@ def _draw(file, ids, height, width):
     for number, shape in enumerate(_shapes(content, file), start=1):
         try:
             label[shape_mask(height, width, shape)] = ids[shape["label"]]
-        except (OSError, SyntaxError, TypeError, ValueError) as error:
+        except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError) as error:
             raise UsageError(f"{file}: shape {number}, {shape['label']}: {one_line(error)}") from error
     return label
 
@@ -151,7 +152,7 @@ def _shapes(content, file):
     for shape in shapes:
         points = shape.get("points")
         numbers = itertools.chain.from_iterable(points) if _are_pairs(points) else [None]
-        if not isinstance(shape.get("label"), str) or not all(_is_finite(number) for number in numbers):
+        if not isinstance(shape.get("label"), str) or not all(_is_near(number) for number in numbers):
             raise UsageError(f"{file}: {json.dumps(shape)[:80]} lacks a label or its points are no [x, y] pairs")
     return shapes
 
@@ -160,8 +161,8 @@ def _are_pairs(points):
     return isinstance(points, list) and bool(points) and all(isinstance(p, list) and len(p) == 2 for p in points)
 
 
-def _is_finite(number):
-    return isinstance(number, (int, float)) and math.isfinite(number)
+def _is_near(number):
+    return isinstance(number, (int, float)) and abs(number) < _FARTHEST  # NaN is not
 
 
 def _embedded_image(file):

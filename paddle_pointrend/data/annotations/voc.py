@@ -61,7 +61,8 @@ def read_voc(
         listed = [entry for entry in listed if entry.name not in IGNORED_NAMES]  # labelme's, which has no id
         draw, keys = draw_ids, list(range(len(listed)))
     classes, ids = number_classes(listed, keys, ignored)
-    ids.setdefault(IGNORED, IGNORED)
+    if draw is draw_ids:  # among colours, 255 is blue
+        ids.setdefault(IGNORED, IGNORED)
     splits = _read_splits(source / "ImageSets" / "Segmentation")
     labelled = []
     for image, mask in pairs:
