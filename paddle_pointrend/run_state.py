@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import pathlib
 import random
@@ -65,7 +64,7 @@ def locked_folder(folder: str | os.PathLike) -> Iterator[None]:
         folder: exists; a file `.training.pid` lies there meanwhile.
 
     Raises:
-        UsageError: another process trains there, or the file cannot be written.
+        UsageError: another process trains there, or the file cannot be written; this is Windows.
     """
     path = pathlib.Path(folder) / LOCK
     try:
@@ -81,6 +80,10 @@ def locked_folder(folder: str | os.PathLike) -> Iterator[None]:
 
 def _lock(path):
     """Opens and locks the file. A POSIX lock: processes that read data, forked later, do not hold it on."""
+    try:
+        import fcntl
+    except ImportError as error:
+        raise UsageError("training locks its folder with fcntl, which Windows lacks; train on Linux or in WSL") from error
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:

@@ -1,5 +1,6 @@
 """Seeds by iteration, the lock on a training's folder, signals that are noted."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -31,6 +32,14 @@ def test_a_folder_is_locked_while_its_process_lives(tmp_path):
     with locked_folder(tmp_path):
         assert (tmp_path / LOCK).read_text() == str(os.getpid())
     assert not (tmp_path / LOCK).exists()
+
+
+def test_windows_can_import_all_but_trains_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.delitem(sys.modules, "paddle_pointrend.run_state")
+    run_state = importlib.import_module("paddle_pointrend.run_state")
+    with pytest.raises(UsageError, match="fcntl, which Windows lacks"), run_state.locked_folder(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
