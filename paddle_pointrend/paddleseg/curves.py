@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from paddleseg.utils import logger
 from visualdl import LogReader
+
+from paddle_pointrend.errors import one_line
 
 _NAMES = {
     "Train/loss": "loss",
@@ -24,10 +27,15 @@ def read_curves(folder: str | os.PathLike) -> dict[str, tuple[list[int], list[fl
 
     Returns:
         dict from a curve's name to (iterations, values); empty where the training wrote none.
+        A damaged file is left out.
     """
     points: dict[str, dict[int, float]] = {}
     for file in sorted(Path(folder).glob("vdlrecords.*"), key=lambda path: path.stat().st_mtime):
-        reader = LogReader(file_path=str(file))
+        try:
+            reader = LogReader(file_path=str(file))
+        except Exception as error:  # what protobuf and VisualDL make of the half record of a killed training
+            logger.warning(f"{file} is damaged, its curves are left out: {one_line(error)}")
+            continue
         for tag, records in reader.log_data["scalar"].items():
             values = {record.id: record.value for record in records}
             points.setdefault(tag.replace("%", "/"), {}).update(values)  # as VisualDL keeps a slash
