@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"note: {sentence}")
     written = ["train.txt", "val.txt", "labels.txt", *configs]
     print(f"Wrote images/, labels/, {', '.join(written)} into {args.output}. To train on them:")
-    config = args.output / configs[1]
+    config = shlex.quote(str(args.output / configs[1]))
     print(f"paddle-pointrend train --config {config} --save_dir output/semantic_fpn --do_eval --seed 1")
     return 0
 

@@ -20,8 +20,8 @@ class_names: {names}
 
 train_dataset:
   type: Dataset
-  dataset_root: {root}
-  train_path: {root}/train.txt
+  dataset_root: {root_value}
+  train_path: {train_value}
   num_classes: {num_classes}
   mode: train
   transforms:
@@ -32,8 +32,8 @@ train_dataset:
 
 val_dataset:
   type: Dataset
-  dataset_root: {root}
-  val_path: {root}/val.txt
+  dataset_root: {root_value}
+  val_path: {val_value}
   num_classes: {num_classes}
   mode: val
   transforms:
@@ -122,13 +122,22 @@ def write_own_configs(
         The names of the files.
     """
     least, most = _SIDES
+    name = pathlib.Path(root).as_posix()
     values = {
-        "root": pathlib.Path(root).as_posix(),
-        "names": yaml.safe_dump(list(class_names), default_flow_style=True, allow_unicode=True, width=10**6).strip(),
+        "root": name,
+        "names": _as_yaml(list(class_names)),
+        "root_value": _as_yaml(name),
+        "train_value": _as_yaml(f"{name}/train.txt"),
+        "val_value": _as_yaml(f"{name}/val.txt"),
         "num_classes": len(class_names),
         "side": min(most, max(least, shorter_side // 32 * 32)),
         "iters": iters,
     }
-    for name, text in _FILES.items():
-        (pathlib.Path(folder) / name).write_text(text.format(**values), encoding="utf-8")
+    for file, text in _FILES.items():
+        (pathlib.Path(folder) / file).write_text(text.format(**values), encoding="utf-8")
     return list(_FILES)
+
+
+def _as_yaml(value):
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("...\n").strip()

@@ -1,6 +1,7 @@
 """`prepare`: from a labelling tool's folder to a data set that trains, and the mistakes it names."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -15,13 +16,13 @@ from paddle_pointrend.paddleseg.datasets import check_samples
 
 
 def test_a_prepared_folder_is_a_data_set_with_its_configs(tmp_path, capsys):
-    source, out = labelme_folder(tmp_path / "photos"), tmp_path / "deep/mine"
+    source, out = labelme_folder(tmp_path / "photos"), tmp_path / "deep/mine: #1"
     assert run("prepare", "--from", "labelme", source, out) == 0
     table, _, rest = capsys.readouterr().out.partition("Wrote")
     cells = [line.split() for line in table.strip().splitlines()]
     assert [" ".join(row[:4]) for row in cells[1:4]] == ["background 0 4 1", "door 1 4 1", "roof 2 4 1"]
     assert cells[-1] == ["all", "4", "1", "100.00"]
-    assert f"paddle-pointrend train --config {out / 'semantic_fpn.yml'}" in rest
+    assert f"paddle-pointrend train --config {shlex.quote(str(out / 'semantic_fpn.yml'))}" in rest
     assert {path for path in outputs(out) if "/" not in path} == {
         "train.txt", "val.txt", "labels.txt", "dataset.yml", "semantic_fpn.yml", "pointrend_semantic_fpn.yml"
     }  # fmt: skip
