@@ -83,7 +83,9 @@ def _lock(path):
     try:
         import fcntl
     except ImportError as error:
-        raise UsageError("training locks its folder with fcntl, which Windows lacks; train on Linux or in WSL") from error
+        raise UsageError(
+            "training locks its folder with fcntl, which Windows lacks; train on Linux or in WSL"
+        ) from error
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:

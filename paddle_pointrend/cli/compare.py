@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from paddle_pointrend.errors import UsageError, one_line
+from paddle_pointrend.data.json_files import read_json
+from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.tables import run_table
 
-_MEASURES = ("miou", "macc", "acc", "boundary_iou", "class_iou", "class_boundary_iou")
+_MEANS, _OF_CLASSES = ("miou", "macc", "acc", "boundary_iou"), ("class_iou", "class_boundary_iou")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,22 +50,32 @@ def read_run(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: no such file, or another one.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read this file: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not valid JSON: {one_line(error)}") from error
+    content = read_json(path)
     content = content if isinstance(content, dict) else {}
     if "predictions" not in content:  # the demo's file has nothing else
         content = {"predictions": content}
     predictions = content["predictions"]
     if not isinstance(predictions, dict) or not predictions or not all(map(_is_summary, predictions.values())):
         raise UsageError(f"{path} holds no measures of label maps, expected what val --json wrote")
-    num_classes = len(next(iter(predictions.values()))["class_iou"])
+    counts = {len(summary[key]) for summary in predictions.values() for key in _OF_CLASSES}
+    names = content.get("classes")
+    if names is not None:
+        counts.add(len(names) if isinstance(names, list) else -1)
+    if len(counts) > 1:
+        raise UsageError(
+            f"{path} has other numbers of classes in one place than in another; write it again by val --json"
+        )
+    (num_classes,) = counts
     details = {key: content.get(key) for key in ("config", "model_path", "images", "classes", "inference")}
     return {"predictions": predictions, "num_classes": num_classes, **details}
 
 
 def _is_summary(summary):
-    return isinstance(summary, dict) and all(key in summary for key in _MEASURES)
+    if not isinstance(summary, dict) or not all(key in summary and _is_measure(summary[key]) for key in _MEANS):
+        return False
+    lists = [summary.get(key) for key in _OF_CLASSES]
+    return all(isinstance(values, list) and all(map(_is_measure, values)) for values in lists)
+
+
+def _is_measure(value):
+    return value is None or isinstance(value, (int, float))

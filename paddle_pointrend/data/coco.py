@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from paddle_pointrend.data.images import ImageError, read_image
+from paddle_pointrend.data.json_files import read_json
 from paddle_pointrend.data.masks import as_run_lengths
 from paddle_pointrend.errors import UsageError, one_line
 
@@ -55,7 +55,7 @@ class CocoData:
 
     def __init__(self, annotations: str | os.PathLike, images: str | os.PathLike) -> None:
         self.path = os.fspath(annotations)
-        content = _read_json(self.path)
+        content = _read_content(self.path)
         categories = sorted(content["categories"], key=lambda category: category["id"])
         self.category_ids = [category["id"] for category in categories]
         self.class_names = [str(category["name"]) for category in categories]
@@ -117,13 +117,8 @@ def read_coco_image(image: CocoImage) -> np.ndarray:
     return pixels
 
 
-def _read_json(path):
-    try:
-        content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot read these annotations: {error.strerror}") from error
-    except ValueError as error:  # UnicodeDecodeError too
-        raise UsageError(f"{path}: not a JSON file: {error}") from error
+def _read_content(path):
+    content = read_json(pathlib.Path(path))
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -133,7 +128,14 @@ def _read_json(path):
             missing = [name for name in fields if name not in entry]
             if missing:
                 raise UsageError(f"{path}: an entry of {key} has no {missing[0]}: {str(entry)[:80]}")
+            wrong = [name for name in ("id", "height", "width") if not _is_whole(entry.get(name, 0))]
+            if wrong and not (key == "images" and wrong == ["id"] and isinstance(entry["id"], str)):
+                raise UsageError(f"{path}: an entry of {key} has no whole number as {wrong[0]}: {str(entry)[:80]}")
     return content
+
+
+def _is_whole(value):
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
 def _image(record, folder):
@@ -152,3 +154,5 @@ def _check_object(item, images, categories):
         raise ValueError(f"bbox is {item['bbox']}, expected four numbers x, y, width, height")
     if not isinstance(item["segmentation"], (list, Mapping)):
         raise ValueError("its segmentation is neither a list of polygons nor run lengths {size, counts}")
+    if not isinstance(item.get("area", 0), (int, float)):
+        raise ValueError(f"area is {item['area']}, expected a number")

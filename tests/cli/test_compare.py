@@ -45,6 +45,9 @@ def test_the_demos_file_compares_with_itself(tmp_path, capsys):
         ("{", "b.json is not valid JSON"),
         ("[]", "b.json holds no measures of label maps, expected what val --json wrote"),
         ('{"predictions": {"refined": {"mask": {}}}}', "b.json holds no measures of label maps"),
+        (json.dumps({"refined": summary("much", [0.4])}), "b.json holds no measures of label maps"),
+        (json.dumps({"refined": summary(0.5, [0.4]) | {"class_iou": 0.4}}), "b.json holds no measures of label maps"),
+        (json.dumps({"predictions": {"refined": summary(0.5, [0.4])}, "classes": ["a", "b"]}), "other numbers of"),
         ("three", "has 1 classes, "),
     ],
 )

@@ -206,6 +206,10 @@ def test_mistakes_in_coco_folders_are_named(tmp_path):
     found = read_coco(tmp_path / "b.json")
     with pytest.raises(UsageError, match=r"a\.png: object 0: a polygon has 5 numbers"):
         found.images[0].draw(HEIGHT, WIDTH)
+    write_coco(tmp_path / "b.json", tmp_path, objects=[(4, {"size": [HEIGHT, WIDTH], "counts": ["x"]}, 1)])
+    with pytest.raises(UsageError, match=r"a\.png: object 0: "):
+        read_coco(tmp_path / "b.json").images[0].draw(HEIGHT, WIDTH)
+    write_coco(tmp_path / "b.json", tmp_path, ["a.png", "b.png"])
     (tmp_path / "b.png").unlink()
     with pytest.raises(UsageError, match="1 of its images are missing, the first is"):
         read_coco(tmp_path / "b.json")

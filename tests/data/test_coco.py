@@ -73,6 +73,12 @@ MISTAKES = {
     "an image without height": (lambda content: content["images"][1].pop("height"), "has no height"),
     "two images of one id": (lambda content: content["images"][1].update(id=1), "same id"),
     "no categories": (lambda content: content.update(categories=[]), "there are no categories"),
+    "an id that is text": (
+        lambda content: content.update(categories=[{"id": "1", "name": "car"}]),
+        "no whole number as id",
+    ),
+    "a height that is text": (lambda content: content["images"][0].update(height="x"), "no whole number as height"),
+    "an area that is text": (_set(0, area="large"), "annotation 10: area is large"),
     "an unknown image": (_set(0, image_id=99), "annotation 10: image_id 99"),
     "an unknown category": (_set(2, category_id=5), "annotation 12: category_id 5"),
     "half a box": (_set(0, bbox=[1, 2, 3]), "annotation 10: bbox is [1, 2, 3]"),
@@ -111,7 +117,7 @@ def test_files_that_are_not_there_or_no_json_are_named(tmp_path):
     with pytest.raises(UsageError, match=r"none\.json: cannot read"):
         CocoData(tmp_path / "none.json", tmp_path)
     (tmp_path / "bad.json").write_text('{"images": [')
-    with pytest.raises(UsageError, match=r"bad\.json: not a JSON file"):
+    with pytest.raises(UsageError, match=r"bad\.json is not valid JSON"):
         CocoData(tmp_path / "bad.json", tmp_path)
 
 

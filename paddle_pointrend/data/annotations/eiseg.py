@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from paddle_pointrend.data.annotations.json_files import read_json
 from paddle_pointrend.data.annotations.label_files import ListedClass, read_label_file
 from paddle_pointrend.data.annotations.mask_files import draw_ids
 from paddle_pointrend.data.annotations.types import Annotations, LabelledImage, class_ids
 from paddle_pointrend.data.images import ImageError, find_images
+from paddle_pointrend.data.json_files import read_json
 from paddle_pointrend.data.labels import read_label
 from paddle_pointrend.errors import UsageError
 

@@ -19,8 +19,8 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 from PIL import Image, ImageDraw
 
-from paddle_pointrend.data.annotations.json_files import read_json
 from paddle_pointrend.data.annotations.types import Annotations, LabelledImage, class_ids
+from paddle_pointrend.data.json_files import read_json
 from paddle_pointrend.errors import UsageError, one_line
 
 _LINE_WIDTH, _POINT_RADIUS = 10, 5  # labelme's, when it draws a label map

@@ -1,4 +1,4 @@
-"""JSON files of annotations, with every mistake as a UsageError."""
+"""JSON files of others, with every mistake as a UsageError."""
 
 from __future__ import annotations
 
