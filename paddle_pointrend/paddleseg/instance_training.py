@@ -28,10 +28,9 @@ from paddle_pointrend.paddleseg.instance_data import TrainingBatches, build_inst
 from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.instance_log import TrainingLog
 from paddle_pointrend.paddleseg.models import WEIGHTS
+from paddle_pointrend.paddleseg.resuming import read_seed, write_seed
 from paddle_pointrend.paddleseg.saving import SCORE, one_line_if_unwritable, remove_drafts, set_earlier_run_aside
 from paddle_pointrend.run_state import StoppedBySignalError, StopRequest, locked_folder, seed_computation
-
-SEED = "seed.json"  # beside the weights of a checkpoint
 
 
 def train_instances(
@@ -156,10 +155,8 @@ def _resume(model, optimizer, checkpoint, seed):
     """Loads a checkpoint; returns its iteration and the training's seed."""
     model.set_state_dict(read_state(checkpoint / WEIGHTS))
     optimizer.set_state_dict(read_state(checkpoint / OPTIMIZER))
-    try:
-        seed = int(json.loads((checkpoint / SEED).read_text())["seed"])
-    except (OSError, ValueError, KeyError, TypeError):
-        logger.warning(f"{checkpoint} has no readable {SEED}: from here on the training draws other random numbers")
+    saved = read_seed(checkpoint)
+    seed = seed if saved is None else saved
     iteration = iteration_of(checkpoint)
     logger.info(f"Goes on from {checkpoint}, iteration {iteration}, seed {seed}")
     return iteration, seed
@@ -192,7 +189,7 @@ def _save(model, optimizer, seed, folder):
     """Writes a checkpoint, every file whole."""
     with one_line_if_unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / SEED, {"seed": seed})
+        write_seed(folder, seed)
         for name, state in ((OPTIMIZER, optimizer.state_dict()), (WEIGHTS, model.state_dict())):
             with whole_file(folder / name) as draft:
                 paddle.save(state, str(draft))

@@ -19,6 +19,7 @@ from typing import Any
 import paddle
 from paddleseg.utils import logger
 
+from paddle_pointrend.files import write_json
 from paddle_pointrend.models.weights import read_state
 from paddle_pointrend.paddleseg.checkpoints import iteration_of
 from paddle_pointrend.run_state import StopRequest, die_with_parent, seed_computation, seed_sample
@@ -51,15 +52,34 @@ class Run:
 
 def start_run(seed: int | None, rank: int, checkpoint: pathlib.Path | None) -> Run:
     """Takes the run's seed from the checkpoint, else the given one, else a random one."""
-    if checkpoint is not None:
-        try:
-            saved = int(json.loads((checkpoint / RUN).read_text())["seed"])
-            if seed not in (None, saved):
-                logger.warning(f"--seed {seed}: goes on with the seed of {checkpoint}, {saved}")
-            return Run(saved, rank, checkpoint)
-        except (OSError, ValueError, KeyError, TypeError):
-            logger.warning(f"{checkpoint} has no readable {RUN}: the training goes on with other random numbers")
+    saved = None if checkpoint is None else read_seed(checkpoint, seed)
+    if saved is not None:
+        return Run(saved, rank, checkpoint)
     return Run(secrets.randbits(32) if seed is None else seed, rank, checkpoint)
+
+
+def read_seed(checkpoint: pathlib.Path, asked_for: int | None = None) -> int | None:
+    """Reads a checkpoint's seed, 0 or more; None, with a warning, where it has none that can be read.
+
+    Args:
+        checkpoint: a folder iter_N.
+        asked_for: the seed of the command, which is warned about if it is another one.
+    """
+    try:
+        seed = json.loads((checkpoint / RUN).read_text())["seed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        seed = None
+    if not isinstance(seed, int) or seed < 0:
+        logger.warning(f"{checkpoint} has no readable {RUN}: the training goes on with other random numbers")
+        return None
+    if asked_for not in (None, seed):
+        logger.warning(f"--seed {asked_for}: goes on with the seed of {checkpoint}, {seed}")
+    return seed
+
+
+def write_seed(checkpoint: pathlib.Path, seed: int) -> None:
+    """Writes what `read_seed` reads. OSError if that fails."""
+    write_json(checkpoint / RUN, {"seed": seed})
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.files import whole_file, write_json
 from paddle_pointrend.paddleseg.checkpoints import OPTIMIZER
 from paddle_pointrend.paddleseg.models import WEIGHTS
-from paddle_pointrend.paddleseg.resuming import EMA_WEIGHTS, RUN, Run
+from paddle_pointrend.paddleseg.resuming import EMA_WEIGHTS, Run, write_seed
 
 SCORE = "score.json"  # beside the weights in best_model/ and ema_best_model/
 BEST_FOLDERS = ("best_model", "ema_best_model")  # in the order in which the trainer evaluates
@@ -65,7 +65,7 @@ def safe_saving(
             if run is not None and folder.name not in BEST_FOLDERS:
                 # model.pdopt comes last: a checkpoint that has one has everything.
                 if name == WEIGHTS:
-                    write_json(folder / RUN, {"seed": run.seed})
+                    write_seed(folder, run.seed)
                 elif name == OPTIMIZER and run.ema_model is not None:
                     save_whole(run.ema_model.state_dict(), folder / EMA_WEIGHTS)
             with whole_file(path) as draft:

@@ -57,7 +57,7 @@ def _assert_same(first, second):
 
 def test_training_writes_checkpoints_the_best_and_curves(trained):
     files = outputs(trained.save_dir)
-    checkpoints = {f"iter_{i}/{name}" for i in (2, 4) for name in ("model.pdparams", "model.pdopt", "seed.json")}
+    checkpoints = {f"iter_{i}/{name}" for i in (2, 4) for name in ("model.pdparams", "model.pdopt", "run.json")}
     assert checkpoints | {"best_model/model.pdparams", "best_model/score.json"} <= files
     (curves,) = (file for file in files if file.startswith("vdlrecords"))
     reader = LogReader(file_path=str(trained.save_dir / curves))

@@ -147,3 +147,13 @@ def test_the_order_goes_on_within_an_epoch():
     for start_at in range(9):
         later = resuming._Order(sampler, 7, start_at)
         assert [batch for _ in range(start_at // 3, 3) for batch in later] == batches[start_at:]
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"seed": -1}', '{"seed": "x"}', '{"seed": 1e999}'])
+def test_a_checkpoint_without_a_readable_seed_goes_on_with_the_one_that_is_asked_for(tmp_path, content):
+    if content is not None:
+        (tmp_path / resuming.RUN).write_text(content)
+    assert resuming.read_seed(tmp_path) is None
+    assert resuming.start_run(7, 0, tmp_path).seed == 7
+    resuming.write_seed(tmp_path, 11)
+    assert resuming.read_seed(tmp_path) == resuming.start_run(7, 0, tmp_path).seed == 11
