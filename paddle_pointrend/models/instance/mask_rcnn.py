@@ -130,6 +130,8 @@ class MaskRCNN(nn.Layer):
         sizes = [(int(height), int(width)) for height, width in np.asarray(image_sizes)]
         if not self.training:
             return self.detect(images, sizes)
+        if self.freeze_detector and self.backbone.training:
+            self.backbone.eval()  # a layer around this one switches all layers inside, without asking them
         if targets is None or len(targets) != len(images):
             given = "none" if targets is None else len(targets)
             raise ValueError(f"training needs one Targets for each of {len(images)} images, got {given}")

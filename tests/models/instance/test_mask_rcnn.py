@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 import pytest
 import tiny_mask_rcnn as tiny
+from paddle import nn
 from paddleseg.cvlibs import SegBuilder, manager
 
 from paddle_pointrend.models.instance import MaskRCNN, StandardMaskHead, Targets
@@ -94,6 +95,12 @@ class TestTraining:
         assert list(self.losses(model, tiny.targets())) == MASK_LOSSES[head]
         learning = {name.split(".")[0] for name, p in model.named_parameters() if not p.stop_gradient}
         assert learning == {"mask_head"}
+
+    def test_a_frozen_detector_stays_inside_another_layer(self):
+        model = tiny.build(freeze_detector=True)
+        nn.Sequential(model).train()  # as DataParallel does
+        model(tiny.images(), tiny.SIZES, tiny.targets())
+        assert not any(layer.training for layer in model.backbone.sublayers(include_self=True))
 
     def test_mistakes_are_named(self):
         model = tiny.build()
