@@ -9,6 +9,8 @@ import numpy as np
 
 from paddle_pointrend.errors import UsageError
 
+_FARTHEST = 2**20  # a corner in pixels; with 1e9 pycocotools ends the process
+
 
 def coco_masks() -> Any:
     """Imports pycocotools.mask. UsageError where it is not installed."""
@@ -33,7 +35,7 @@ def decode_mask(segmentation: Sequence | Mapping, height: int, width: int) -> np
         bool [H, W].
 
     Raises:
-        ValueError: neither of these, or run lengths of another size.
+        ValueError: neither of these, run lengths of another size, or a corner more than 2^20 pixels away.
     """
     masks = coco_masks()
     if isinstance(segmentation, Mapping):
@@ -52,16 +54,42 @@ def as_run_lengths(segmentation: Sequence | Mapping, height: int, width: int) ->
     size, counts = segmentation.get("size"), segmentation.get("counts")
     if list(size or []) != [height, width]:
         raise ValueError(f"its run lengths are of size {size}, the image of {[height, width]} (height, width)")
-    if isinstance(counts, list):
-        if sum(counts) != height * width or min(counts) < 0:
-            raise ValueError(f"its run lengths add up to {sum(counts)} pixels, the image has {height * width}")
-        return masks.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    if not isinstance(counts, (str, bytes)):
+    if not isinstance(counts, (list, str, bytes)):
         raise ValueError(f"its counts are a {type(counts).__name__}, expected a list or a compressed str")
-    try:
-        return {"size": [height, width], "counts": counts.encode("ascii") if isinstance(counts, str) else counts}
-    except UnicodeEncodeError as error:
-        raise ValueError("its compressed counts are not ASCII") from error
+    if isinstance(counts, str):
+        counts = counts.encode("ascii", "replace")
+    # pycocotools reads on behind the end of what is too short.
+    runs = counts if isinstance(counts, list) else _decompress(counts)
+    if not all(isinstance(run, (int, np.integer)) and run >= 0 for run in runs):
+        raise ValueError("its run lengths are not whole numbers from 0 on")
+    if sum(runs) != height * width:
+        raise ValueError(f"its run lengths add up to {sum(runs)} pixels, the image has {height * width}")
+    if isinstance(counts, list):
+        return masks.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return {"size": [height, width], "counts": counts}
+
+
+def _decompress(counts):
+    """Reads COCO's compressed run lengths: characters of five bits, the lowest first, a sixth where more follow.
+
+    From the fourth number on each is the difference from the one before the last.
+    """
+    runs, value, bits = [], 0, 0
+    for character in counts:
+        code = character - ord("0")
+        if not 0 <= code < 64:
+            raise ValueError("its compressed counts have a character that these do not use")
+        value |= (code & 31) << bits
+        bits += 5
+        if code & 32:
+            continue
+        if code & 16:  # negative
+            value -= 1 << bits
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = bits = 0
+    if bits:
+        raise ValueError("its compressed counts end within a number")
+    return runs
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
@@ -77,4 +105,6 @@ def check_polygons(segmentation: Any) -> list[list[float]]:
     for polygon in segmentation:
         if len(polygon) % 2 or not np.isfinite(np.asarray(polygon, float)).all():
             raise ValueError(f"a polygon has {len(polygon)} numbers, expected finite pairs x, y")
+        if max(map(abs, polygon), default=0) > _FARTHEST:
+            raise ValueError(f"a corner of a polygon is more than {_FARTHEST} pixels away")
     return segmentation
