@@ -147,14 +147,14 @@ class CocoInstances:
 def shortest_edge_size(height: int, width: int, short_side: int, longest_side: int) -> tuple[int, int]:
     """Returns (height, width) with the shortest edge at short_side, or the longest at longest_side if that is less.
 
-    The reference: detectron2's ResizeShortestEdge, with its rounding.
+    The reference: detectron2's ResizeShortestEdge, with its rounding; a side keeps at least one pixel.
     """
     scale = short_side / min(height, width)
     new_height, new_width = (short_side, scale * width) if height < width else (scale * height, short_side)
     if max(new_height, new_width) > longest_side:
         scale = longest_side / max(new_height, new_width)
         new_height, new_width = new_height * scale, new_width * scale
-    return int(new_height + 0.5), int(new_width + 0.5)
+    return max(1, int(new_height + 0.5)), max(1, int(new_width + 0.5))
 
 
 def resize_pixels(

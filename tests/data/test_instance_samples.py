@@ -31,6 +31,7 @@ def _dataset(root, **options):
         ((300, 900), 800, 1333, (444, 1333)),
         ((333, 500), 640, 1333, (640, 961)),
         ((64, 64), 100, 100, (100, 100)),
+        ((1, 5000), 800, 1333, (1, 1333)),  # here detectron2 has no height left
     ],
 )
 def test_sizes_are_those_of_detectron2(size, short, longest, expected):
