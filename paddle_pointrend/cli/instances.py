@@ -21,7 +21,7 @@ from paddle_pointrend.evaluation.instance_pictures import draw_instances, instan
 from paddle_pointrend.files import write_json
 from paddle_pointrend.paddleseg.configs import make_builder
 from paddle_pointrend.paddleseg.distributed import gather, rank_and_size
-from paddle_pointrend.paddleseg.instance_data import build_instance_dataset
+from paddle_pointrend.paddleseg.instance_data import build_instance_dataset, describe_images
 from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.instance_prediction import Instances, instance_classes, predict_instances
 from paddle_pointrend.paddleseg.instance_training import train_instances
@@ -85,7 +85,7 @@ def predict(args: argparse.Namespace, config: Config) -> int:
     check_output_names(images, root)
     make_save_dir(args.save_dir)
     model = load_model(config, args.model_path)
-    dataset = make_builder(config).build_component(config.val_dataset_cfg)
+    dataset = describe_images(make_builder(config), config)
     names, category_ids = instance_classes(config, dataset)
     ids = _image_ids(images, dataset)
     rank, size = rank_and_size()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from paddleseg.cvlibs import Config, SegBuilder, manager
@@ -95,7 +96,7 @@ def build(builder: SegBuilder, path: str | os.PathLike, part: str) -> Any:
     Raises:
         UsageError: what the config asks for does not exist or does not fit.
     """
-    try:
+    with naming_part(path, part):
         if not part.endswith("dataset") or is_instance_config(builder.config):
             return getattr(builder, part)
         separator = (builder.config.dic.get(part) or {}).get("separator", " ")
@@ -105,6 +106,13 @@ def build(builder: SegBuilder, path: str | os.PathLike, part: str) -> Any:
         if dataset.num_classes < 2:
             raise UsageError("num_classes is 1, which leaves nothing to tell apart: the background is a class too")
         return dataset
+
+
+@contextlib.contextmanager
+def naming_part(path: str | os.PathLike, part: str) -> Iterator[None]:
+    """Turns what PaddleSeg raises inside, for a wrong config, into a UsageError that names the config and its part."""
+    try:
+        yield
     except (AssertionError, KeyError, OSError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error.__context__, (NameError, ArithmeticError, ImportError)):
             raise  # PaddleSeg wraps whatever a constructor raises, a fault of the program too

@@ -15,7 +15,7 @@ from paddle_pointrend.data.coco import read_coco_image
 from paddle_pointrend.data.instances import CocoInstances, grouped_batches, pad_images
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.models.instance.structures import Targets
-from paddle_pointrend.paddleseg.configs import build, path_of
+from paddle_pointrend.paddleseg.configs import build, naming_part, path_of
 from paddle_pointrend.run_state import derived_seed
 
 SAMPLES_CHECKED = 8
@@ -27,9 +27,7 @@ def build_instance_dataset(builder: SegBuilder, config: Config, part: str) -> Co
     Raises:
         UsageError: what does not fit, with the file's name.
     """
-    dataset = build(builder, path_of(config), part)
-    if not isinstance(dataset, CocoInstances):
-        raise UsageError(f"{part}: its type is {type(dataset).__name__}, expected CocoInstances, which has instances")
+    dataset = _of_instances(build(builder, path_of(config), part), part)
     num_classes = config.dic["model"].get("num_classes")
     if num_classes != dataset.num_classes:
         raise UsageError(
@@ -43,6 +41,22 @@ def build_instance_dataset(builder: SegBuilder, config: Config, part: str) -> Co
         raise UsageError(f"{part}: {len(missing)} of {len(images)} images do not exist, the first is {missing[0]}")
     for index in np.linspace(0, len(images) - 1, min(SAMPLES_CHECKED, len(images))).astype(int):
         read_coco_image(images[index])
+    return dataset
+
+
+def describe_images(builder: SegBuilder, config: Config) -> CocoInstances:
+    """Builds a config's val_dataset for its sizes and channels alone: its files need not be there.
+
+    Raises:
+        UsageError: there is none in the config, or a wrong one.
+    """
+    with naming_part(path_of(config), "val_dataset"):
+        return _of_instances(builder.build_component(config.val_dataset_cfg), "val_dataset")
+
+
+def _of_instances(dataset, part):
+    if not isinstance(dataset, CocoInstances):
+        raise UsageError(f"{part}: its type is {type(dataset).__name__}, expected CocoInstances, which has instances")
     return dataset
 
 

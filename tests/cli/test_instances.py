@@ -209,11 +209,14 @@ def test_predict_needs_no_annotations_and_skips_what_is_broken(trained, tmp_path
         ("val", ["--aug_eval"], "--aug_eval is for networks of labels"),
         ("val", ["--model_path", "none.pdparams"], "no such file"),
         ("predict", ["--is_slide", "--image_path", "a.png"], "--is_slide is for networks of labels"),
+        ("predict", ["--image_path", "{images}", "--opts", "val_dataset.side=3"], "unexpected keyword argument 'side'"),
+        ("predict", ["--image_path", "{images}", "--opts", "val_dataset.type=Dataset"], "val_dataset"),
         ("predict", ["--image_path", "nowhere"], "nowhere: there is no such file or folder"),
     ],
 )
 def test_mistakes_are_one_line(trained, tmp_path, capsys, command, arguments, words):
     capsys.readouterr()
+    arguments = [argument.format(images=trained.folder / "data/images") for argument in arguments]
     weights = [] if command == "train" or "--model_path" in arguments else ["--model_path", trained.weights]
     save = [] if command == "val" else ["--save_dir", tmp_path / "out"]
     assert run(command, "--config", trained.config, *weights, *save, *arguments) == 2
