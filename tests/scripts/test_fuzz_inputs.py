@@ -14,6 +14,7 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 from fuzzing import processes
 
 
+@pytest.mark.slow
 def test_forty_inputs(tmp_path):
     arguments = ["--inputs", 40, "--seed", 3, "--formats", "--save_dir", tmp_path / "fuzz"]
     done = start([REPOSITORY / "scripts/fuzz_inputs.py", *arguments])
