@@ -6,7 +6,6 @@ from a checkpoint is the uninterrupted one.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
@@ -29,8 +28,8 @@ from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.instance_log import TrainingLog
 from paddle_pointrend.paddleseg.models import WEIGHTS
 from paddle_pointrend.paddleseg.resuming import read_seed, write_seed
-from paddle_pointrend.paddleseg.saving import SCORE, one_line_if_unwritable, remove_drafts, set_earlier_run_aside
-from paddle_pointrend.run_state import StoppedBySignalError, StopRequest, locked_folder, seed_computation
+from paddle_pointrend.paddleseg.saving import SCORE, clear_for_training, locked_for_training, one_line_if_unwritable
+from paddle_pointrend.run_state import StoppedBySignalError, StopRequest, seed_computation
 
 
 def train_instances(
@@ -70,9 +69,8 @@ def train_instances(
     rank, num_processes = rank_and_size()
     if num_processes > 1 and not paddle.distributed.is_initialized():
         paddle.distributed.init_parallel_env()
-    lock = locked_folder(save_dir) if rank == 0 else contextlib.nullcontext()
     # Optimizer states go by names that Paddle numbers: from 0, whatever was built before.
-    with paddle.utils.unique_name.guard(), lock, StopRequest().listening() as stop:
+    with paddle.utils.unique_name.guard(), locked_for_training(save_dir), StopRequest().listening() as stop:
         seed = _common_seed(seed)
         train_dataset, val_dataset, model, optimizer = _build_parts(config, do_eval, seed)
         checkpoint = folder_to_resume(model, resume_model, save_dir)
@@ -82,10 +80,7 @@ def train_instances(
         if checkpoint is not None and start >= config.iters:
             logger.info(f"{checkpoint} has all of the {config.iters} iterations: nothing to train")
             return checkpoint
-        if rank == 0:
-            remove_drafts(save_dir)
-            if checkpoint is None:
-                set_earlier_run_aside(save_dir)
+        clear_for_training(save_dir, resumes=checkpoint is not None)
         batches = TrainingBatches(
             train_dataset,
             config.batch_size,

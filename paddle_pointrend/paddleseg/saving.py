@@ -22,8 +22,10 @@ from paddleseg.utils import logger
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.files import whole_file, write_json
 from paddle_pointrend.paddleseg.checkpoints import OPTIMIZER
+from paddle_pointrend.paddleseg.distributed import rank_and_size
 from paddle_pointrend.paddleseg.models import WEIGHTS
 from paddle_pointrend.paddleseg.resuming import EMA_WEIGHTS, Run, write_seed
+from paddle_pointrend.run_state import locked_folder
 
 SCORE = "score.json"  # beside the weights in best_model/ and ema_best_model/
 BEST_FOLDERS = ("best_model", "ema_best_model")  # in the order in which the trainer evaluates
@@ -90,11 +92,23 @@ def one_line_if_unwritable(folder: pathlib.Path) -> Iterator[None]:
         raise UsageError(f"{folder} cannot be written: {reason}; the checkpoints before it are whole") from error
 
 
-def remove_drafts(save_dir: str | os.PathLike) -> None:
-    """Removes what a killed training was writing when it ended. Call it while no other one trains into save_dir."""
+def locked_for_training(save_dir: str | os.PathLike) -> contextlib.AbstractContextManager[None]:
+    """Keeps other trainings out of a folder that the processes of one training share; raises as `locked_folder`."""
+    return locked_folder(save_dir) if rank_and_size()[0] == 0 else contextlib.nullcontext()
+
+
+def clear_for_training(save_dir: str | os.PathLike, *, resumes: bool) -> None:
+    """Removes what a killed training was writing when it ended, and sets an earlier run aside unless this one resumes.
+
+    The first process alone does it. Call it inside `locked_for_training`.
+    """
+    if rank_and_size()[0] != 0:
+        return
     for pattern in ("iter_*", *BEST_FOLDERS):
         for draft in pathlib.Path(save_dir).glob(f"{pattern}/*.part"):
             draft.unlink()
+    if not resumes:
+        set_earlier_run_aside(save_dir)
 
 
 def set_earlier_run_aside(save_dir: str | os.PathLike) -> pathlib.Path | None:

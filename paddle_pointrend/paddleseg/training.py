@@ -24,8 +24,8 @@ from paddle_pointrend.paddleseg.datasets import StopOnError, check_every_sample,
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 from paddle_pointrend.paddleseg.models import WEIGHTS
 from paddle_pointrend.paddleseg.resuming import exact_continuation, start_run
-from paddle_pointrend.paddleseg.saving import remove_drafts, safe_saving, set_earlier_run_aside
-from paddle_pointrend.run_state import StoppedBySignalError, StopRequest, locked_folder
+from paddle_pointrend.paddleseg.saving import clear_for_training, locked_for_training, safe_saving
+from paddle_pointrend.run_state import StoppedBySignalError, StopRequest
 
 
 def train_model(
@@ -70,7 +70,7 @@ def train_model(
         raise UsageError(f"--config {path_of(config)}: its model finds instances, which train_instances trains")
     parsed_options = parse_profiler_options(profiler_options)
     # Optimizer states go by parameter names, which Paddle numbers: from 0, whatever was built before.
-    with paddle.utils.unique_name.guard(), _locked(save_dir):
+    with paddle.utils.unique_name.guard(), locked_for_training(save_dir):
         parts = _build_parts(
             config, do_eval=do_eval, seed=seed, num_workers=num_workers, repeats=repeats, check_data=check_data
         )
@@ -80,10 +80,7 @@ def train_model(
             return checkpoint
         _prepare_profiler(parsed_options, config.iters, checkpoint)
         rank, size = rank_and_size()
-        if rank == 0:
-            remove_drafts(save_dir)
-            if checkpoint is None:
-                set_earlier_run_aside(save_dir)
+        clear_for_training(save_dir, resumes=checkpoint is not None)
         run = start_run(seed, rank, checkpoint)
         saving = safe_saving(
             save_dir, resumes=checkpoint is not None, use_ema=bool(trainer_options.get("use_ema", False)), run=run
@@ -119,11 +116,6 @@ def train_model(
                 raise
             raise UsageError(f"--config {path_of(config)}: {error}") from error
     return pathlib.Path(save_dir) / f"iter_{config.iters}"
-
-
-def _locked(save_dir):
-    """Keeps other trainings out of the folder; the processes of one training share it."""
-    return locked_folder(save_dir) if rank_and_size()[0] == 0 else contextlib.nullcontext()
 
 
 def _listening(stop, size):

@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import paddle
 import pytest
 from command_line import error_line, losses, run, start
+from kill_sweep import read_checkpoint
 
 from paddle_pointrend.paddleseg import resuming
 from paddle_pointrend.run_state import LOCK, derived_seed, locked_folder
@@ -39,21 +39,6 @@ def train_and_signal(done, signum, command):
     return start(["-c", _SIGNALLED, done, int(signum), *command])
 
 
-def values(state):
-    """{name: bytes or value} of a checkpoint's file, with nested dicts flattened."""
-    flat = {}
-    for key, value in state.items():
-        if isinstance(value, dict):
-            flat.update({f"{key}/{name}": inner for name, inner in values(value).items()})
-        else:
-            flat[key] = np.asarray(value).tobytes() if isinstance(value, paddle.Tensor) else repr(value)
-    return flat
-
-
-def checkpoint(folder):
-    return {file.name: values(paddle.load(str(file))) for file in sorted(folder.glob("*.pd*"))}
-
-
 @pytest.mark.parametrize(("num_workers", "more"), [(0, ["--use_ema"]), (2, [])])
 def test_a_killed_training_goes_on_as_if_it_had_not_been(pointrend_config, tmp_path, num_workers, more):
     more = [*more, "--num_workers", num_workers]
@@ -68,7 +53,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(pointrend_config, tmp_p
     assert resumed.returncode == 0, resumed.stderr
     assert not draft.exists()
     assert losses(resumed.stdout) == losses(uninterrupted.stdout)[2:]
-    whole, killed = (checkpoint(tmp_path / name / "iter_6") for name in ("whole", "killed"))
+    whole, killed = (read_checkpoint(tmp_path / name / "iter_6") for name in ("whole", "killed"))
     assert list(whole) == [*(["ema_model.pdparams"] if "--use_ema" in more else []), "model.pdopt", "model.pdparams"]
     assert killed == whole
 
@@ -118,7 +103,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoints_before(
     assert run(*arguments(pointrend_config, tmp_path)) == 2
     assert "iter_4 cannot be written: No space left on device" in error_line(capsys)
     assert not (tmp_path / full_at).exists()
-    assert sorted(checkpoint(tmp_path / "iter_2")) == ["model.pdopt", "model.pdparams"]
+    assert sorted(read_checkpoint(tmp_path / "iter_2")) == ["model.pdopt", "model.pdparams"]
     assert not list(tmp_path.rglob("*.part"))
 
 
