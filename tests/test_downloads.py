@@ -199,7 +199,23 @@ def test_an_archive_of_weights(server, pack):
         (tar_of({"readme.txt": b""}), "holds 0 files of weights"),
     ],
     # gzip writes the time: without names of their own the workers would collect different tests.
-    ids="tar_parent tar_parent_inside tar_absolute tar_symlink tar_hard_link tar_device tar_fifo zip_parent zip_backslash zip_drive zip_symlink cut_off no_archive two_weights no_weights".split(),
+    ids=[
+        "tar_parent",
+        "tar_parent_inside",
+        "tar_absolute",
+        "tar_symlink",
+        "tar_hard_link",
+        "tar_device",
+        "tar_fifo",
+        "zip_parent",
+        "zip_backslash",
+        "zip_drive",
+        "zip_symlink",
+        "cut_off",
+        "no_archive",
+        "two_weights",
+        "no_weights",
+    ],
 )
 def test_archives_that_are_refused(server, tmp_path, content, words):
     url = ADDRESS.replace("model.pdparams", "net.tar.gz")
