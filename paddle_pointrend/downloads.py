@@ -28,9 +28,11 @@ from paddle_pointrend.files import whole_file
 
 MOST_BYTES = 2**32  # of a download
 MOST_UNPACKED_BYTES = 2**34  # of an archive's files together
+MOST_MEMBERS = 200_000  # of an archive, folders too
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
 _TIMEOUT = 30  # seconds without a byte
 _CHUNK = 2**20
+_MOST_BYTES_OF_A_ZIP_ENTRY = 150  # in its directory, on average: 46, and the name
 _WEIGHTS = (".pdparams", ".safetensors")
 _DAMAGED = (
     tarfile.TarError,
@@ -107,8 +109,8 @@ def unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
     """Unpacks a tar or zip file as a folder that does not exist yet.
 
     Raises:
-        UsageError: it is damaged or too large, or has members that leave its folder, links or devices: nothing of it is
-            written then.
+        UsageError: it is damaged, too large or of too many members, or has members that leave its folder, links or
+            devices: nothing of it is written then.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as draft:
         total = 0
@@ -131,7 +133,14 @@ def unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _zip_files(path) -> Iterator[tuple[str, int, Any]]:
+    # Opening reads the whole directory, whatever number of members it names: its bytes bound the memory.
+    private: Any = zipfile
+    with path.open("rb") as file:
+        if private._EndRecData(file)[private._ECD_SIZE] > MOST_MEMBERS * _MOST_BYTES_OF_A_ZIP_ENTRY:
+            raise _too_many_members(path)
     with zipfile.ZipFile(path) as archive:
+        if len(archive.infolist()) > MOST_MEMBERS:
+            raise _too_many_members(path)
         for member in archive.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -142,11 +151,17 @@ def _zip_files(path) -> Iterator[tuple[str, int, Any]]:
 
 def _tar_files(path) -> Iterator[tuple[str, int, Any]]:
     with tarfile.open(path) as archive:
-        for member in archive:
+        for count, member in enumerate(archive, start=1):
+            if count > MOST_MEMBERS:
+                raise _too_many_members(path)
             if not (member.isreg() or member.isdir()):
                 raise UsageError(f"{path} is refused: its member {_shown(member.name)} is a link or device")
             if member.isreg():
                 yield member.name, member.size, lambda member=member: archive.extractfile(member)
+
+
+def _too_many_members(path):
+    return UsageError(f"{path} is refused: it has more than {MOST_MEMBERS} members")
 
 
 def _leaves(name):

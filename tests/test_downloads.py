@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import io
 import pathlib
+import struct
 import tarfile
 import urllib.error
 import urllib.request
@@ -17,7 +18,7 @@ import zipfile
 import pytest
 
 from paddle_pointrend import downloads
-from paddle_pointrend.downloads import fetch_folder, fetch_weights
+from paddle_pointrend.downloads import fetch_folder, fetch_weights, unpack
 from paddle_pointrend.errors import UsageError
 
 ADDRESS = "https://example.org/models/model.pdparams"
@@ -229,6 +230,36 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(server, monkeypatch):
     url = ADDRESS.replace("model.pdparams", "net.tgz")
     server.answers[url] = 200, {}, gzip.compress(tar_of({"model.pdparams": bytes(2**21)}, compressed=False))
     refused(url, "unpacks to more than")
+
+
+@pytest.mark.parametrize("pack", [tar_of, zip_of])
+def test_an_archive_of_too_many_members_is_refused(server, tmp_path, monkeypatch, pack):
+    monkeypatch.setattr(downloads, "MOST_MEMBERS", 100)
+    url = ADDRESS.replace("model.pdparams", "net.zip" if pack is zip_of else "net.tar.gz")
+    folders = {f"a{i}/": b"" for i in range(98)}
+    server.answers[url] = 200, {}, pack({**folders, "b.txt": b"", "model.pdparams": CONTENT})
+    fetch_weights(url)
+    archive = tmp_path / "archive"
+    for members in ({f"{i}.txt": b"" for i in range(101)}, {f"{i}/": b"" for i in range(101)}):
+        archive.write_bytes(pack(members))
+        with pytest.raises(UsageError, match="archive is refused: it has more than 100 members"):
+            unpack(archive, tmp_path / "out")
+        assert [path.name for path in tmp_path.iterdir() if path.name != "home"] == ["archive"]
+
+
+def test_a_zip_file_of_a_million_members_is_refused_before_its_directory_is_read(tmp_path, monkeypatch):
+    one = zip_of({"a" * 20: b""})
+    entry = one[one.index(b"PK\1\2") : one.index(b"PK\5\6")]
+    size, offset = len(entry) * 10**6, one.index(b"PK\1\2")
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 65535, 65535, size, offset, 0)
+    archive = tmp_path / "archive"
+    with archive.open("wb") as file:
+        file.write(one[:offset])
+        file.write(entry * 10**6)
+        file.write(end)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("its directory was read"))
+    with pytest.raises(UsageError, match="it has more than 200000 members"):
+        unpack(archive, tmp_path / "out")
 
 
 def test_a_data_set_of_paddleseg_goes_the_same_way(server, tmp_path):
