@@ -4,7 +4,7 @@
 # 从图像和标签的文件夹开始：写列表文件和配置，训练一个 PaddleSeg 自带的模型，再把 PointRend 装上去：冻结原模型只训练点头，或一起训练。最后导出，比较速度。
 # 安装见 `01_quick_start.ipynb`。
 #
-# 保存的输出来自 `NOTEBOOK_SMALL=1` 的运行，每次训练只有 2 次迭代：分数没有意义，请自己运行。
+# 每次训练只有 40 次迭代，分数还很低，但足以看出点头的作用；保存的输出在一个繁忙的 CPU 核上用了 17 分钟。
 # %% [markdown] lang="en"
 # # Your own data, your own PaddleSeg model
 #
@@ -12,7 +12,8 @@
 # model frozen, so that only the point head learns, or trained jointly. At the end it is exported, and the speeds are compared. For the
 # installation see `01_quick_start.ipynb`.
 #
-# The stored outputs are of a run with `NOTEBOOK_SMALL=1`, 2 iterations a training: the scores mean nothing, run it yourself.
+# Each training has 40 iterations: scores are low yet, and show what the point head does. The stored outputs took 17 minutes on one busy
+# CPU core.
 # %%
 import os
 import pathlib
