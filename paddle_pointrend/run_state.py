@@ -12,6 +12,7 @@ import pathlib
 import random
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -50,10 +51,23 @@ def seed_sample(seed: int, *counters: int) -> None:
     np.random.seed(value)
 
 
-def die_with_parent() -> None:
-    """Makes this process, one that reads data, end with the process that started it, however that ends (on Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+def obey_the_parent_alone() -> None:
+    """Makes this process, one that reads data, end with the one that started it, and at its SIGTERM alone (on Linux).
+
+    Launchers and schedulers send SIGTERM to readers too, which the training needs until its iteration is done.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+    parent = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait():
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextlib.contextmanager
@@ -106,7 +120,9 @@ def _lock(path):
 
 
 class StopRequest:
-    """Notes SIGTERM and a first Ctrl-C, so that a training can finish its iteration; a second one works as ever.
+    """Notes SIGTERM and a first Ctrl-C, so that a training can finish its iteration; a second Ctrl-C works as ever.
+
+    A second SIGTERM changes nothing: PaddlePaddle's launcher sends three, and SIGKILL after half a minute.
 
     Attributes:
         signum: the signal that came, None before.
@@ -117,14 +133,17 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Handles the signals inside; call it in the main thread."""
+        """Handles the signals inside; in another thread than the main one, which gets none, it does nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
         owner = os.getpid()
         before = {signum: signal.getsignal(signum) for signum in _SIGNALS}
 
         def note(signum, frame):
             if os.getpid() == owner:
                 self.signum = signum
-                signal.signal(signum, before[signum])
+                signal.signal(signal.SIGINT, before[signal.SIGINT])
             elif signum == signal.SIGTERM:  # a forked process that reads data, which the loader ends
                 signal.signal(signum, signal.SIG_DFL)
                 os.kill(os.getpid(), signum)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -49,8 +50,39 @@ def test_a_first_signal_is_noted(signum):
         assert stop.signum is None
         os.kill(os.getpid(), signum)
         assert stop.signum == signum
-        assert signal.getsignal(signum) == before  # a second one works as ever
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler  # a second Ctrl-C works as ever
+        os.kill(os.getpid(), signal.SIGTERM)  # a second SIGTERM changes nothing
     assert signal.getsignal(signum) == before
+
+
+def test_another_thread_listens_to_nothing():
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_listen).result()
+
+
+def _listen():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest().listening() as stop:
+        assert stop.signum is None
+        assert signal.getsignal(signal.SIGTERM) == before
+
+
+_READER = """
+import os, signal, sys, time
+from paddle_pointrend.run_state import obey_the_parent_alone
+obey_the_parent_alone()
+os.system(f"kill -TERM {os.getpid()}")
+print("still there", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere readers are as Paddle makes them")
+def test_a_process_that_reads_data_ends_at_its_parents_signal_alone():
+    with subprocess.Popen([sys.executable, "-c", _READER], stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout.readline() == "still there\n"
+        reader.terminate()
+        assert reader.wait(20) == 0
 
 
 def test_seeds_differ_by_every_counter():

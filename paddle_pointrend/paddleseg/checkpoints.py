@@ -90,3 +90,11 @@ def iteration_of(folder: str | os.PathLike) -> int | None:
     """Reads N from the name of a folder iter_N; None of any other."""
     name = re.fullmatch(r"iter_(\d+)", pathlib.Path(folder).name)
     return int(name[1]) if name else None
+
+
+def is_finished(checkpoint: pathlib.Path, iters: int) -> bool:
+    """Tells, in the log too, whether a checkpoint iter_N has all of a training's iterations."""
+    finished = (iteration_of(checkpoint) or 0) >= iters
+    if finished:
+        logger.info(f"{checkpoint} has all of the {iters} iterations: nothing to train")
+    return finished

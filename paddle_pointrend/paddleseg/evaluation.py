@@ -24,7 +24,7 @@ from paddle_pointrend.inference import ONE_PASS, InferenceOptions, label_maps, p
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.configs import as_config, build, is_instance_config, make_builder, path_of
 from paddle_pointrend.paddleseg.datasets import check_files, describe_missing, read_sample
-from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.distributed import join_processes, rank_and_size
 from paddle_pointrend.paddleseg.instance_data import build_instance_dataset
 from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.models import load_model
@@ -98,8 +98,7 @@ def evaluate_predictions(
         UsageError: a file that cannot be read, labels or a class count that do not fit.
     """
     rank, size = rank_and_size()
-    if size > 1 and not paddle.distributed.is_initialized():
-        paddle.distributed.init_parallel_env()
+    join_processes()
     columns, layer = ["prediction"], channels_first(model)
     if hasattr(model, "predict_both"):
         columns, layer = ["coarse", "refined"], _BothPredictions(model)

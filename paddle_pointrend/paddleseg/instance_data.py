@@ -16,7 +16,7 @@ from paddle_pointrend.data.instances import CocoInstances, grouped_batches, pad_
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.models.instance.structures import Targets
 from paddle_pointrend.paddleseg.configs import build, naming_part, path_of
-from paddle_pointrend.run_state import derived_seed
+from paddle_pointrend.run_state import derived_seed, obey_the_parent_alone
 
 SAMPLES_CHECKED = 8
 
@@ -140,7 +140,14 @@ def read_batches(
         read = (batches.read(index) for index in range(len(batches)))
     else:
         whole: Any = None  # a batch is read whole, not put together of samples
-        read = paddle.io.DataLoader(batches, batch_size=whole, shuffle=False, num_workers=num_workers, return_list=True)
+        read = paddle.io.DataLoader(
+            batches,
+            batch_size=whole,
+            shuffle=False,
+            num_workers=num_workers,
+            return_list=True,
+            worker_init_fn=lambda worker: obey_the_parent_alone(),
+        )
     for batch in read:
         if "mistake" in batch:
             batches.read(int(batch["mistake"]))

@@ -20,14 +20,14 @@ from paddleseg.utils import logger, utils
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.files import whole_file, write_json
 from paddle_pointrend.models.weights import read_state
-from paddle_pointrend.paddleseg.checkpoints import OPTIMIZER, folder_to_resume, iteration_of
+from paddle_pointrend.paddleseg.checkpoints import OPTIMIZER, folder_to_resume, is_finished, iteration_of
 from paddle_pointrend.paddleseg.configs import build, make_builder, path_of
-from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.distributed import join_processes, largest, rank_and_size
 from paddle_pointrend.paddleseg.instance_data import TrainingBatches, build_instance_dataset, read_batches
 from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.instance_log import TrainingLog
 from paddle_pointrend.paddleseg.models import WEIGHTS
-from paddle_pointrend.paddleseg.resuming import read_seed, write_seed
+from paddle_pointrend.paddleseg.resuming import common_seed, read_seed, write_seed
 from paddle_pointrend.paddleseg.saving import SCORE, clear_for_training, locked_for_training, one_line_if_unwritable
 from paddle_pointrend.run_state import StoppedBySignalError, StopRequest, seed_computation
 
@@ -67,19 +67,17 @@ def train_instances(
         StoppedBySignalError: a SIGTERM or Ctrl-C came; the iteration was finished and saved.
     """
     rank, num_processes = rank_and_size()
-    if num_processes > 1 and not paddle.distributed.is_initialized():
-        paddle.distributed.init_parallel_env()
+    join_processes()
     # Optimizer states go by names that Paddle numbers: from 0, whatever was built before.
     with paddle.utils.unique_name.guard(), locked_for_training(save_dir), StopRequest().listening() as stop:
-        seed = _common_seed(seed)
+        seed = common_seed(seed)
         train_dataset, val_dataset, model, optimizer = _build_parts(config, do_eval, seed)
         checkpoint = folder_to_resume(model, resume_model, save_dir)
         start = 0
         if checkpoint is not None:
+            if is_finished(checkpoint, config.iters):
+                return checkpoint
             start, seed = _resume(model, optimizer, checkpoint, seed)
-        if checkpoint is not None and start >= config.iters:
-            logger.info(f"{checkpoint} has all of the {config.iters} iterations: nothing to train")
-            return checkpoint
         clear_for_training(save_dir, resumes=checkpoint is not None)
         batches = TrainingBatches(
             train_dataset,
@@ -105,17 +103,19 @@ def train_instances(
             if iteration % log_iters == 0 and rank == 0:
                 log.write(iteration, optimizer.get_lr())
             optimizer._learning_rate.step()
-            if iteration % save_interval and iteration < config.iters and stop.signum is None:
+            signum = largest(stop.signum or 0)
+            if iteration % save_interval and iteration < config.iters and not signum:
                 continue
             if rank == 0:
                 saved.append(_save(model, optimizer, seed, pathlib.Path(save_dir) / f"iter_{iteration}"))
                 while len(saved) > keep_checkpoint_max > 0:
                     shutil.rmtree(saved.pop(0))
-            if stop.signum is not None:
+            if signum:
+                largest(0)  # the launcher kills the others soon after one has ended: wait until the first has saved
                 logger.warning(
                     f"Stopped by a signal after iteration {iteration}; --resume_model auto goes on from there"
                 )
-                raise StoppedBySignalError(stop.signum)
+                raise StoppedBySignalError(signum)
             if val_dataset is not None:
                 model.eval()
                 measured = _headline(evaluate_instances(model, val_dataset))
@@ -125,14 +125,6 @@ def train_instances(
                     log.scalars("Evaluate", measured, iteration)
         log.close()
         return pathlib.Path(save_dir) / f"iter_{config.iters}"
-
-
-def _common_seed(seed):
-    """The seed of all processes: the one that was asked for, or one that the first process draws."""
-    drawn = paddle.to_tensor([np.random.SeedSequence().generate_state(1)[0] % 2**31 if seed is None else seed], "int64")
-    if seed is None and rank_and_size()[1] > 1:
-        paddle.distributed.broadcast(drawn, 0)
-    return int(drawn)
 
 
 def _build_parts(config, do_eval, seed):

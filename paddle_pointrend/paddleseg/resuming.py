@@ -22,7 +22,8 @@ from paddleseg.utils import logger
 from paddle_pointrend.files import write_json
 from paddle_pointrend.models.weights import read_state
 from paddle_pointrend.paddleseg.checkpoints import iteration_of
-from paddle_pointrend.run_state import StopRequest, die_with_parent, seed_computation, seed_sample
+from paddle_pointrend.paddleseg.distributed import gather, largest
+from paddle_pointrend.run_state import StopRequest, obey_the_parent_alone, seed_computation, seed_sample
 
 RUN = "run.json"  # beside the weights in iter_N
 EMA_WEIGHTS = "ema_model.pdparams"
@@ -51,11 +52,14 @@ class Run:
 
 
 def start_run(seed: int | None, rank: int, checkpoint: pathlib.Path | None) -> Run:
-    """Takes the run's seed from the checkpoint, else the given one, else a random one."""
+    """Takes the run's seed from the checkpoint, else the given one, else a random one, the same in all processes."""
     saved = None if checkpoint is None else read_seed(checkpoint, seed)
-    if saved is not None:
-        return Run(saved, rank, checkpoint)
-    return Run(secrets.randbits(32) if seed is None else seed, rank, checkpoint)
+    return Run(common_seed(seed) if saved is None else saved, rank, checkpoint)
+
+
+def common_seed(seed: int | None) -> int:
+    """Returns the seed, or where it is None one that the first process draws for all, and that --seed takes."""
+    return gather(secrets.randbits(31))[0] if seed is None else seed
 
 
 def read_seed(checkpoint: pathlib.Path, asked_for: int | None = None) -> int | None:
@@ -84,7 +88,7 @@ def write_seed(checkpoint: pathlib.Path, seed: int) -> None:
 
 @contextlib.contextmanager
 def exact_continuation(
-    run: Run, train_dataset: paddle.io.Dataset, stop: StopRequest, save_and_exit: Callable[[int], None]
+    run: Run, train_dataset: paddle.io.Dataset, stop: StopRequest, save_and_exit: Callable[[int, int], None]
 ) -> Iterator[None]:
     """Makes PaddleSeg's trainer go on inside exactly where `run` was, and ask for a stop between iterations.
 
@@ -92,17 +96,18 @@ def exact_continuation(
         run: as from `start_run`; gets its ema_model.
         train_dataset: the object that the trainer reads.
         stop: listens for signals.
-        save_and_exit: called with the number of whole iterations when a stop was asked for.
+        save_and_exit: called with the number of whole iterations and the signal when a stop was asked for, in all
+            processes after the same iteration.
     """
     trainer: Any = importlib.import_module("paddleseg.core.train")
     reading: Any = paddle.io
     loader_class, init_ema_params = reading.DataLoader, trainer.init_ema_params
 
     def make_loader(dataset, *args, batch_sampler=None, **kwargs):
+        kwargs["worker_init_fn"] = lambda worker: obey_the_parent_alone()  # the trainer's seeds the worker
         if dataset is not train_dataset:
             return loader_class(dataset, *args, batch_sampler=batch_sampler, **kwargs)
         order = _Order(batch_sampler, len(dataset), run.start)
-        kwargs["worker_init_fn"] = lambda worker: die_with_parent()  # the trainer's seeds the worker
         loader = loader_class(_Samples(dataset, run), *args, batch_sampler=order, **kwargs)
         return _Iterations(loader, run, stop, save_and_exit)
 
@@ -162,8 +167,9 @@ class _Iterations:
 
     def __iter__(self):
         for batch in self.loader:
-            if self.stop.signum is not None:
-                self.save_and_exit(self.done)
+            signum = largest(self.stop.signum or 0)
+            if signum:
+                self.save_and_exit(self.done, signum)
             seed_computation(self.run.seed, self.run.rank, self.done)
             yield batch
             self.done += 1  # the trainer asks for the next one after it saved

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-import signal
-import threading
 from typing import Any
 
 import numpy as np
@@ -21,7 +18,7 @@ from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg import checkpoints, profiler
 from paddle_pointrend.paddleseg.configs import build, is_instance_config, path_of
 from paddle_pointrend.paddleseg.datasets import StopOnError, check_every_sample, check_files, check_samples
-from paddle_pointrend.paddleseg.distributed import rank_and_size
+from paddle_pointrend.paddleseg.distributed import largest, rank_and_size
 from paddle_pointrend.paddleseg.models import WEIGHTS
 from paddle_pointrend.paddleseg.resuming import exact_continuation, start_run
 from paddle_pointrend.paddleseg.saving import clear_for_training, locked_for_training, safe_saving
@@ -75,11 +72,10 @@ def train_model(
             config, do_eval=do_eval, seed=seed, num_workers=num_workers, repeats=repeats, check_data=check_data
         )
         checkpoint = checkpoints.folder_to_resume(parts["model"], resume_model, save_dir)
-        if checkpoint is not None and checkpoints.iteration_of(checkpoint) >= config.iters:
-            logger.info(f"{checkpoint} has all of the {config.iters} iterations: nothing to train")
+        if checkpoint is not None and checkpoints.is_finished(checkpoint, config.iters):
             return checkpoint
         _prepare_profiler(parsed_options, config.iters, checkpoint)
-        rank, size = rank_and_size()
+        rank, _ = rank_and_size()
         clear_for_training(save_dir, resumes=checkpoint is not None)
         run = start_run(seed, rank, checkpoint)
         saving = safe_saving(
@@ -87,18 +83,19 @@ def train_model(
         )
         stop = StopRequest()
 
-        def save_and_exit(done: int) -> None:
+        def save_and_exit(done: int, signum: int) -> None:
             folder = pathlib.Path(save_dir) / f"iter_{done}"
-            if done > run.start and not (folder / checkpoints.OPTIMIZER).is_file():
+            if rank == 0 and done > run.start and not (folder / checkpoints.OPTIMIZER).is_file():
                 paddle.save(parts["model"].state_dict(), str(folder / WEIGHTS))
                 paddle.save(parts["optimizer"].state_dict(), str(folder / checkpoints.OPTIMIZER))
             logger.info(
                 f"Stopped by a signal after iteration {done}; the same command with --resume_model auto goes on"
             )
-            raise StoppedBySignalError(stop.signum or signal.SIGTERM)
+            largest(0)  # the launcher kills the others soon after one has ended: wait until the first has saved
+            raise StoppedBySignalError(signum)
 
         try:
-            with saving, exact_continuation(run, parts["train_dataset"], stop, save_and_exit), _listening(stop, size):
+            with saving, exact_continuation(run, parts["train_dataset"], stop, save_and_exit), stop.listening():
                 core.train(
                     **parts,
                     save_dir=str(save_dir),
@@ -116,12 +113,6 @@ def train_model(
                 raise
             raise UsageError(f"--config {path_of(config)}: {error}") from error
     return pathlib.Path(save_dir) / f"iter_{config.iters}"
-
-
-def _listening(stop, size):
-    """Handles signals in a training of one process; of several, one would wait for ever for another that stopped."""
-    alone = size == 1 and threading.current_thread() is threading.main_thread()
-    return stop.listening() if alone else contextlib.nullcontext()
 
 
 def parse_profiler_options(text: str | None) -> profiler.ProfilerOptions | None:

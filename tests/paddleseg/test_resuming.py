@@ -15,15 +15,19 @@ from kill_sweep import read_checkpoint
 from paddle_pointrend.paddleseg import resuming
 from paddle_pointrend.run_state import LOCK, derived_seed, locked_folder
 
-# Trains in a process of its own, and sends it a signal when iteration AT + 1 has its batch.
+# Trains in a process of its own, and sends it a signal when iteration AT + 1 has its batch; all but SIGKILL go to the
+# processes that read data too, from elsewhere, as those of schedulers, launchers and terminals.
 _SIGNALLED = """
-import os, signal, sys
+import os, signal, subprocess, sys
 from paddle_pointrend.cli import main
 from paddle_pointrend.paddleseg import resuming
+os.setsid()
 seed_computation = resuming.seed_computation
 def seed_and_signal(seed, rank, done):
     if done == int(sys.argv[1]):
-        os.kill(os.getpid(), int(sys.argv[2]))
+        if int(sys.argv[2]) == signal.SIGKILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        subprocess.run(["kill", "-" + sys.argv[2], "--", f"-{os.getpid()}"], start_new_session=True, check=True)
     seed_computation(seed, rank, done)
 resuming.seed_computation = seed_and_signal
 sys.exit(main(sys.argv[3:]))
