@@ -15,7 +15,7 @@ from paddle_pointrend.cli import main
 from paddle_pointrend.paddleseg import instance_training, resuming
 
 scores, killed_in = json.loads(sys.argv[1]), int(sys.argv[2])
-importlib.import_module("paddleseg.core.train").evaluate = lambda *args, **kwargs: (scores.pop(0), 0.5, None, None, None)
+importlib.import_module("paddleseg.core.train").evaluate = lambda *_, **__: (scores.pop(0), 0.5, None, None, None)
 instance_training.evaluate_instances = lambda *args: {"refined": {"mask": {"ap": scores.pop(0)}}}
 
 def or_kill(seed_computation, before):
