@@ -13,7 +13,7 @@ from paddle_pointrend.app.networks import Network, Prediction
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import SegmentationMetrics, comparison_table
 from paddle_pointrend.evaluation.figures import draw_step, zoom_window
-from paddle_pointrend.evaluation.report import class_legend, data_uri
+from paddle_pointrend.evaluation.report_parts import class_legend, data_uri
 from paddle_pointrend.evaluation.visualize import difference_map, overlay
 
 STYLE = """

@@ -19,7 +19,6 @@ from paddle_pointrend.files import write_json
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.models import load_model
-from paddle_pointrend.paddleseg.reporting import FILES as REPORT_FILES
 from paddle_pointrend.paddleseg.reporting import measure_run, write_run_report
 from paddle_pointrend.paddleseg.training import train_model
 
@@ -79,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         "time": f"{(time.time() - start) / 60:.1f} minutes",
         **versions(),
     }
-    write_run_report(
+    written = write_run_report(
         save_dir,
         model,
         dataset,
@@ -91,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         log_dir=save_dir / "training",
         num_images=2,
     )
-    for name in (*REPORT_FILES, "metrics.json"):
+    for name in (*written, "metrics.json"):
         logger.info(f"Wrote {save_dir / name}")
     logger.info(f"{(time.time() - start) / 60:.1f} minutes; open {save_dir / 'report.html'} in a browser")
     return 0

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from paddle_pointrend.cli.common import make_save_dir
 from paddle_pointrend.cli.prediction_files import check_output_names, picture_file, write_picture
+from paddle_pointrend.cli.reports import describe_run, finish_report, make_report_folder
 from paddle_pointrend.data.images import ImageError, find_images, read_image
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import instance_table
@@ -24,6 +25,7 @@ from paddle_pointrend.paddleseg.distributed import gather, rank_and_size
 from paddle_pointrend.paddleseg.instance_data import build_instance_dataset, describe_images
 from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.instance_prediction import Instances, instance_classes, predict_instances
+from paddle_pointrend.paddleseg.instance_reporting import measure_instances, write_instances_report
 from paddle_pointrend.paddleseg.instance_training import train_instances
 from paddle_pointrend.paddleseg.models import load_model
 
@@ -68,11 +70,19 @@ def val(args: argparse.Namespace, config: Config) -> dict[str, Any] | None:
     _refuse_flags(args, "val")
     model = load_model(config, args.model_path)
     dataset = build_instance_dataset(make_builder(config), config, "val_dataset")
-    summaries = evaluate_instances(model, dataset)
+    measures = None
+    if args.report:
+        make_report_folder(args.report)
+        measures = measure_instances(model, dataset)
+    summaries = evaluate_instances(model, dataset) if measures is None else measures.summaries
     if rank_and_size()[0] > 0:
         return None
     print(instance_table(summaries, dataset.coco.class_names))
-    return {"images": len(dataset), "classes": dataset.coco.class_names, "predictions": summaries}
+    measured = {"images": len(dataset), "classes": dataset.coco.class_names, "predictions": summaries}
+    if measures is not None:
+        run = describe_run(args, len(dataset))
+        finish_report(args, write_instances_report(args.report, model, dataset, measures, **run), measured)
+    return measured
 
 
 def predict(args: argparse.Namespace, config: Config) -> int:

@@ -14,11 +14,16 @@ from paddle_pointrend.cli.common import (
     add_check_data_argument,
     add_common_arguments,
     non_negative_int,
-    positive_int,
     set_device,
-    versions,
 )
 from paddle_pointrend.cli.inference import add_inference_arguments, inference_options, inference_settings
+from paddle_pointrend.cli.reports import (
+    add_report_arguments,
+    describe_run,
+    finish_report,
+    make_report_folder,
+    with_source,
+)
 from paddle_pointrend.data import cityscapes, default_palette
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import comparison_table
@@ -28,8 +33,7 @@ from paddle_pointrend.paddleseg.datasets import check_every_sample, check_files
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 from paddle_pointrend.paddleseg.evaluation import evaluate_predictions
 from paddle_pointrend.paddleseg.models import load_model
-from paddle_pointrend.paddleseg.reporting import FILES as REPORT_FILES
-from paddle_pointrend.paddleseg.reporting import check_reportable, measure_run, write_run_report
+from paddle_pointrend.paddleseg.reporting import measure_run, write_run_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,19 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num_workers", type=non_negative_int, default=0, help="processes that read data, default: 0, this one"
     )
-    parser.add_argument(
-        "--report",
-        metavar="FOLDER",
-        help="write report.html there: the images that refinement changes most, confusion, classes, training curves; "
-        "the measures too, as metrics.json",
-    )
-    parser.add_argument(
-        "--report_images",
-        type=positive_int,
-        default=4,
-        metavar="N",
-        help="images in the report that gain most, and as many that lose most, default: 4",
-    )
+    add_report_arguments(parser)
     parser.add_argument("--json", metavar="FILE", help="write the measures there too, as numbers from 0 to 1")
 
 
@@ -63,8 +55,6 @@ def run(args: argparse.Namespace) -> int:
     set_device(args.device)
     config = load_config(args.config, opts=args.opts)
     if is_instance_config(config):
-        if args.report:
-            raise UsageError("--report is for label maps, not for networks of instances; --json writes their measures")
         measured = instances.val(args, config)
         _write_json(args, measured)
         return 0
@@ -78,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
     names = class_names(config, dataset)
     measures = None
     if args.report:
-        model = check_reportable(model)
-        _make_folder(args.report)
+        make_report_folder(args.report)
         measures = measure_run(model, dataset, options, num_workers=args.num_workers)
         summaries = measures.summaries
     else:
@@ -95,40 +84,20 @@ def run(args: argparse.Namespace) -> int:
 
 def _write_report(args, model, dataset, measures, measured):
     """Writes the folder of --report."""
-    folder, settings = pathlib.Path(args.report), measured["inference"]
+    settings = measured["inference"]
     is_cityscapes = type(dataset).__name__ == "Cityscapes"
     averages = settings["augment"] or settings["is_slide"]
-    metadata = {
-        "config": args.config,
-        **({"changed by --opts": " ".join(args.opts)} if args.opts else {}),
-        "weights": args.model_path,
-        "images": len(dataset),
-        **({"inference": str(settings)} if averages else {}),
-        **({"pictures": "of one pass an image; the measures are not"} if averages else {}),
-        **versions(),
-    }
-    write_run_report(
-        folder,
+    pictures = {"inference": str(settings), "pictures": "of one pass an image; the measures are not"}
+    written = write_run_report(
+        args.report,
         model,
         dataset,
         measures,
-        title=f"PointRend: {pathlib.Path(args.config).stem}",
-        metadata=metadata,
         class_names=measured["classes"] or [f"class {i}" for i in range(dataset.num_classes)],
         palette=cityscapes.PALETTE if is_cityscapes else default_palette(dataset.num_classes),
-        log_dir=_training_folder(args.model_path),
-        num_images=args.report_images,
+        **describe_run(args, len(dataset), **(pictures if averages else {})),
     )
-    write_json(folder / "metrics.json", _with_source(args, measured))
-    for name in (*REPORT_FILES, "metrics.json"):
-        logger.info(f"Wrote {folder / name}")
-
-
-def _training_folder(model_path):
-    """The --save_dir that weights come from: the folder of iter_N/ or best_model/, else their own."""
-    weights = pathlib.Path(model_path)
-    folder = weights if weights.is_dir() else weights.parent
-    return folder.parent if any(folder.parent.glob("vdlrecords.*")) else folder
+    finish_report(args, written, measured)
 
 
 def class_names(config: Config, dataset: Dataset) -> list[str] | None:
@@ -146,23 +115,10 @@ def _write_json(args, measured):
     if not args.json or measured is None:
         return
     try:
-        write_json(args.json, _with_source(args, measured))
+        write_json(args.json, with_source(args, measured))
     except OSError as error:
         raise UsageError(f"--json {args.json}: cannot write this file: {error.strerror}") from error
     logger.info(f"The measures are in {args.json}")
-
-
-def _with_source(args, measured):
-    return {"config": args.config, "model_path": args.model_path, **measured}
-
-
-def _make_folder(path):
-    """Makes the folder of --report: before the work rather than after it."""
-    try:
-        pathlib.Path(path).mkdir(parents=True, exist_ok=True)
-        check_writable(pathlib.Path(path) / "metrics.json")
-    except OSError as error:
-        raise UsageError(f"--report {path}: cannot write into this folder: {error.strerror}") from error
 
 
 def _check_writable(path):

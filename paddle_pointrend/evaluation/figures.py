@@ -13,7 +13,6 @@ from paddle_pointrend.evaluation import visualize
 
 # The enlarged window has the full picture's shape divided by this, and is shown as large as the full picture.
 ZOOM = 5
-PANEL_NAMES = ("image", "truth", "coarse", "refined")
 
 
 class SubdivisionStep(NamedTuple):
@@ -30,20 +29,22 @@ class SubdivisionStep(NamedTuple):
 class Sample:
     """One image of the report.
 
-    image: RGB uint8 [H, W, 3]. truth, coarse, refined: integers [H, W]. steps: `SubdivisionStep`s or equal tuples,
-    first step first. note: what the report says of it. Raises ValueError if the four are not of one size.
+    image: RGB uint8 [H, W, 3]. truth, coarse, refined: integers [H, W]; of a model with one prediction coarse is None,
+    and refined is that prediction. steps: `SubdivisionStep`s or equal tuples, first step first. note: what the report
+    says of it. Raises ValueError if they are not of one size.
     """
 
     name: str
     image: np.ndarray
     truth: np.ndarray
-    coarse: np.ndarray
+    coarse: np.ndarray | None
     refined: np.ndarray
     steps: list[SubdivisionStep] = field(default_factory=list)
     note: str = ""
 
     def __post_init__(self) -> None:
-        sizes = {part: np.shape(getattr(self, part))[:2] for part in ("image", "truth", "coarse", "refined")}
+        parts = {part: getattr(self, part) for part in ("image", "truth", "coarse", "refined")}
+        sizes = {name: np.shape(part)[:2] for name, part in parts.items() if part is not None}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"sample {self.name!r} has parts of different sizes: {sizes}, expected one (H, W)")
 
@@ -52,7 +53,7 @@ def comparison_figure(sample: Sample, palette: np.ndarray, *, zoom: int = ZOOM, 
     """Puts image, truth, coarse and refined in a row, and below each the window where refinement corrects most pixels.
 
     Args:
-        sample: a `Sample`; its steps are not used.
+        sample: a `Sample` with a coarse prediction; its steps are not used.
         palette: [K, 3] RGB.
         zoom: how much larger the window is shown; its sides are the picture's divided by this.
         panel_width: width of each of the four panels in pixels.
@@ -73,17 +74,20 @@ def comparison_figure(sample: Sample, palette: np.ndarray, *, zoom: int = ZOOM, 
         for panel in panels
     ]
     enlarged = [cv2.resize(panel[window], size, interpolation=cv2.INTER_NEAREST) for panel in panels]
-    first = visualize.side_by_side(full, PANEL_NAMES)
+    first = visualize.side_by_side(full, panel_names(sample))
     gap = np.full((8, first.shape[1], 3), 255, np.uint8)
     return np.vstack([first, gap, visualize.side_by_side(enlarged)])
 
 
+def panel_names(sample: Sample) -> list[str]:
+    """Names what `sample_panels` draws."""
+    return ["image", "truth", *(["prediction"] if sample.coarse is None else ["coarse", "refined"])]
+
+
 def sample_panels(sample: Sample, palette: np.ndarray) -> list[np.ndarray]:
-    """Draws the pictures named in PANEL_NAMES."""
-    return [
-        sample.image,
-        *(visualize.colorize(part, palette) for part in (sample.truth, sample.coarse, sample.refined)),
-    ]
+    """Draws the image, the truth and the predictions."""
+    parts = [sample.truth, sample.refined] if sample.coarse is None else [sample.truth, sample.coarse, sample.refined]
+    return [sample.image, *(visualize.colorize(part, palette) for part in parts)]
 
 
 def zoom_window(mask: np.ndarray, zoom: int = ZOOM) -> tuple[slice, slice]:

@@ -19,7 +19,7 @@ p{max-width:90ch;margin:8px 0}article p{max-width:none}
 i{display:inline-block;width:14px;height:14px;margin-right:6px;border-radius:3px;vertical-align:-2px;
 border:1px solid var(--line)}
 article{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:16px;margin:0 0 20px}
-.panels{display:grid;grid-template-columns:repeat(5,minmax(200px,1fr));gap:12px;overflow-x:auto}
+.panels{display:grid;grid-template-columns:repeat(var(--columns),minmax(200px,1fr));gap:12px;overflow-x:auto}
 figure{margin:0}img{display:block;width:100%;height:auto;border-radius:4px}
 .pixelated{image-rendering:pixelated}
 figcaption{font-size:13px;margin-top:4px}small{display:block;color:var(--soft);font-size:12px;line-height:1.4}

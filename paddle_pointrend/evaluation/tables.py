@@ -51,9 +51,23 @@ def run_table(runs: Mapping[str, Mapping[str, dict]], class_names: Sequence[str]
         runs: dict from a run's name to the summaries of its predictions, by their names.
         class_names: as in `summary_rows`.
     """
-    columns = {f"{run} {name}": summary for run, summaries in runs.items() for name, summary in summaries.items()}
+    columns = _run_columns(runs)
+    return _text_table(list(columns), summary_rows(columns, class_names), 4, _last_of_each(runs))
+
+
+def instance_run_table(runs: Mapping[str, Mapping[str, dict]], class_names: Sequence[str]) -> str:
+    """Writes `instance_rows` of two runs as `run_table` writes its rows."""
+    columns = _run_columns(runs)
+    return _text_table(list(columns), instance_rows(columns, class_names), 3, _last_of_each(runs))
+
+
+def _run_columns(runs):
+    return {f"{run} {name}": summary for run, summaries in runs.items() for name, summary in summaries.items()}
+
+
+def _last_of_each(runs):
     first, second = (len(summaries) for summaries in runs.values())
-    return _text_table(list(columns), summary_rows(columns, class_names), 4, (first - 1, first + second - 1))
+    return first - 1, first + second - 1
 
 
 def instance_rows(summaries: Mapping[str, dict], class_names: Sequence[str]) -> list[tuple[str, list[float | None]]]:

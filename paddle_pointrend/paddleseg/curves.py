@@ -13,17 +13,22 @@ from paddle_pointrend.errors import one_line
 _NAMES = {
     "Train/loss": "loss",
     "Train/lr": "learning rate",
-    "Evaluate/mIoU": "mIoU on the val images, refined",
-    "Evaluate/Acc": "pixel accuracy on the val images, refined",
+    "Evaluate/mIoU": "mIoU on the val images",
+    "Evaluate/Acc": "pixel accuracy on the val images",
+    "Evaluate/box_ap": "box AP on the val images",
+    "Evaluate/mask_ap": "mask AP on the val images",
+    "Evaluate/boundary_ap": "boundary AP on the val images",
 }
 _LOSSES = ["loss on the coarse map", "loss on the points"]
 
 
-def read_curves(folder: str | os.PathLike) -> dict[str, tuple[list[int], list[float]]]:
+def read_curves(folder: str | os.PathLike, *, refines: bool = True) -> dict[str, tuple[list[int], list[float]]]:
     """Reads the curves of a training; of one that was resumed, all its parts.
 
     Args:
         folder: its --save_dir.
+        refines: whether the model is PointRend's: then two losses are of the coarse map and of the points, and the val
+            images were measured refined.
 
     Returns:
         dict from a curve's name to (iterations, values); empty where the training wrote none.
@@ -39,8 +44,16 @@ def read_curves(folder: str | os.PathLike) -> dict[str, tuple[list[int], list[fl
         for tag, records in reader.log_data["scalar"].items():
             values = {record.id: record.value for record in records}
             points.setdefault(tag.replace("%", "/"), {}).update(values)  # as VisualDL keeps a slash
-    losses = sorted(tag for tag in points if tag.startswith("Train/loss_"))
-    names = dict(zip(losses, _LOSSES if len(losses) == 2 else [f"loss {i}" for i in range(1, len(losses) + 1)]))
-    names |= _NAMES if not losses else {tag: name for tag, name in _NAMES.items() if tag != "Train/loss"}
+    losses = {tag: tag.removeprefix("Train/loss_") for tag in sorted(points) if tag.startswith("Train/loss_")}
+    numbered = bool(losses) and all(part.isdigit() for part in losses.values())  # as PaddleSeg's trainer does
+    if numbered:
+        names = dict(
+            zip(losses, _LOSSES if len(losses) == 2 and refines else [f"loss {i}" for i in range(1, len(losses) + 1)])
+        )
+    else:
+        names = {tag: f"loss {part}" for tag, part in losses.items()}
+    names |= {tag: name for tag, name in _NAMES.items() if not (numbered and tag == "Train/loss")}
+    if refines:
+        names = {tag: f"{name}, refined" if tag.startswith("Evaluate/") else name for tag, name in names.items()}
     curves = {name: sorted(points[tag].items()) for tag, name in names.items() if tag in points}
     return {name: ([i for i, _ in curve], [value for _, value in curve]) for name, curve in curves.items()}

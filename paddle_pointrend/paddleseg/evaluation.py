@@ -129,11 +129,11 @@ def evaluate_predictions(
 
 
 @paddle.no_grad()
-def trace_sample(model: PointRendSeg, dataset: Dataset, index: int) -> Sample:
-    """Predicts one image, coarse and refined, and keeps the points that each subdivision step chose.
+def trace_sample(model: nn.Layer, dataset: Dataset, index: int) -> Sample:
+    """Predicts one image: of a PointRendSeg coarse, refined, and the points that each subdivision step chose.
 
     Args:
-        model: in eval mode.
+        model: in eval mode; of any other one its only prediction is kept.
         dataset: PaddleSeg's, in mode val; what its transforms do to the size is undone, as in the evaluation.
         index: of the image in the dataset.
 
@@ -141,22 +141,23 @@ def trace_sample(model: PointRendSeg, dataset: Dataset, index: int) -> Sample:
         UsageError: a file that cannot be read, or labels that do not fit.
     """
     data = read_sample(dataset, index)
-    trace = model.trace(paddle.to_tensor(data["img"]).unsqueeze(0))
-    coarse, refined = (
-        infer.reverse_transform(logits, data["trans_info"], mode="bilinear").argmax(1)[0].numpy()
-        for logits in (trace.coarse, trace.refined)
-    )
+    image = paddle.to_tensor(data["img"]).unsqueeze(0)
+    trace = model.trace(image) if isinstance(model, PointRendSeg) else None
+    outputs = [_first(channels_first(model)(image))] if trace is None else [trace.coarse, trace.refined]
+    predictions = [
+        infer.reverse_transform(logits, data["trans_info"], mode="bilinear").argmax(1)[0].numpy() for logits in outputs
+    ]
     padding = _padding(data["img"].shape[1:], data["trans_info"])
     image_path, label_path = dataset.file_list[index]
     return Sample(
         name=pathlib.Path(image_path).stem.removesuffix("_leftImg8bit"),
         image=read_image(image_path, whole=False),
         truth=read_label(label_path),
-        coarse=coarse,
-        refined=refined,
+        coarse=None if trace is None else predictions[0],
+        refined=predictions[-1],
         steps=[
             SubdivisionStep(step.coords[0].numpy() * padding, tuple(step.logits.shape[2:]))
-            for step in trace.steps or []
+            for step in (trace and trace.steps) or []
         ],
     )
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from paddle import nn
 from tqdm import tqdm
 
-from paddle_pointrend.data.coco import read_coco_image
+from paddle_pointrend.data.coco import CocoImage, read_coco_image
 from paddle_pointrend.data.instances import CocoInstances
 from paddle_pointrend.evaluation.instances import InstanceMetrics
 from paddle_pointrend.paddleseg.distributed import gather, rank_and_size
 from paddle_pointrend.paddleseg.instance_prediction import predict_instances
 
 
-def evaluate_instances(model: nn.Layer, dataset: CocoInstances, *, progress: bool = True) -> dict[str, dict]:
+def evaluate_instances(
+    model: nn.Layer,
+    dataset: CocoInstances,
+    *,
+    progress: bool = True,
+    on_image: Callable[[CocoImage, dict[str, list[dict[str, Any]]]], None] | None = None,
+) -> dict[str, dict]:
     """Measures every prediction of a network on a data set, in one forward pass an image.
 
     Under PaddlePaddle's launcher each process takes a share of the images and all get the same result.
@@ -23,6 +30,7 @@ def evaluate_instances(model: nn.Layer, dataset: CocoInstances, *, progress: boo
         model: in eval mode.
         dataset: the images and what is in them.
         progress: whether to show a progress bar, in the first process.
+        on_image: is told each image that this process measures, and COCO's results of each prediction, best first.
 
     Returns:
         "coarse" and "refined" of a network with PointRend, "prediction" of any other -> what
@@ -36,14 +44,19 @@ def evaluate_instances(model: nn.Layer, dataset: CocoInstances, *, progress: boo
     found: dict[str, list[dict[str, Any]]] = {}
     for image in tqdm(dataset.coco.images[rank::size], "evaluating", unit="image", disable=not progress or rank > 0):
         instances = predict_instances(model, dataset, read_coco_image(image))
-        for name in instances.probabilities:
-            found.setdefault(name, []).extend(instances.as_coco(image.id, dataset.coco.category_ids, name))
+        results = {
+            name: instances.as_coco(image.id, dataset.coco.category_ids, name) for name in instances.probabilities
+        }
+        for name, of_image in results.items():
+            found.setdefault(name, []).extend(of_image)
+        if on_image is not None:
+            on_image(image, results)
     shares = gather(found)
     names = max(shares, key=len)  # a process without images has none
     found = {name: [result for share in shares for result in share.get(name, [])] for name in names}
     summaries: dict[str, dict] = {}
-    for name, results in found.items():
+    for name, of_all in found.items():
         if not summaries:
-            boxes = metrics.summary(results, ["box"])
-        summaries[name] = {**boxes, **metrics.summary(results, ["mask", "boundary"])}
+            boxes = metrics.summary(of_all, ["box"])
+        summaries[name] = {**boxes, **metrics.summary(of_all, ["mask", "boundary"])}
     return summaries

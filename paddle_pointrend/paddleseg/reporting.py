@@ -1,4 +1,4 @@
-"""The report of a run: a dataset measured, the images that refinement changes most, one HTML file."""
+"""The report of a run with label maps: a dataset measured, the images that tell most, one HTML file."""
 
 from __future__ import annotations
 
@@ -14,65 +14,77 @@ from paddleseg.datasets import Dataset
 
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import Sample, SegmentationMetrics, comparison_figure, write_report
+from paddle_pointrend.evaluation.confusion import mean_iou
 from paddle_pointrend.files import write_whole
 from paddle_pointrend.inference import ONE_PASS, InferenceOptions
-from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.curves import read_curves
 from paddle_pointrend.paddleseg.distributed import rank_and_size
 from paddle_pointrend.paddleseg.evaluation import evaluate_predictions, trace_sample
 
-FILES = ("report.html", "difference.png")
+PAGE, PICTURE = "report.html", "difference.png"
 
 
 @dataclasses.dataclass
 class RunMeasures:
     """What `measure_run` found.
 
-    summaries: of `evaluate_predictions`. confusions: int64 [K, K] for "coarse" and "refined". boundary_ious: for each
-    image [coarse, refined], the boundaries of all classes counted together.
+    summaries: of `evaluate_predictions`. confusions: int64 [K, K] of each prediction. image_scores: [images,
+    predictions], of coarse and refined the boundary IoU, the boundaries of all classes counted together, of a single
+    prediction the mean IoU of the image's classes, NaN where nothing is judged.
     """
 
     summaries: dict[str, dict]
     confusions: dict[str, np.ndarray]
-    boundary_ious: np.ndarray
-
-    def most_changed(self, count: int) -> list[int]:
-        """Lists images, the `count` that gain most boundary IoU and the `count` that lose most, none twice."""
-        gains = np.nan_to_num(self.boundary_ious[:, 1] - self.boundary_ious[:, 0])
-        order = np.argsort(-gains, kind="stable")
-        better = [int(i) for i in order[:count] if gains[i] > 0]
-        worse = [int(i) for i in order[::-1][:count] if gains[i] < 0]
-        return [*better, *worse] or [int(i) for i in order[:count]]
+    image_scores: np.ndarray
 
 
-def check_reportable(model: nn.Layer) -> PointRendSeg:
-    """Returns the model. UsageError for one without two predictions to compare, and under PaddlePaddle's launcher."""
-    if not isinstance(model, PointRendSeg):
-        raise UsageError(f"--report compares coarse with refined, and a {type(model).__name__} has one prediction")
+def chosen_images(scores: np.ndarray, count: int) -> list[int]:
+    """Lists the images to show, none twice.
+
+    Args:
+        scores: [images, predictions], NaN where an image has none.
+        count: of two predictions the images that gain most, and as many that lose most; of one those with the highest
+            scores, and as many with the lowest.
+    """
+    if scores.shape[1] == 1:
+        order = [int(i) for i in np.argsort(-scores[:, 0], kind="stable") if not np.isnan(scores[i, 0])]
+        return [*order[:count], *order[count:][-count:][::-1]] or list(range(min(count, len(scores))))
+    gains = np.nan_to_num(scores[:, 1] - scores[:, 0])
+    order = [int(i) for i in np.argsort(-gains, kind="stable")]
+    better = [i for i in order[:count] if gains[i] > 0]
+    worse = [i for i in order[::-1][:count] if gains[i] < 0]
+    return [*better, *worse] or order[:count]
+
+
+def check_alone() -> None:
+    """Raises UsageError under PaddlePaddle's launcher: a report needs all images in one process."""
     if rank_and_size()[1] > 1:
         raise UsageError("--report needs all images in one process: run val without the launcher")
-    return model
 
 
 def measure_run(
-    model: PointRendSeg, dataset: Dataset, options: InferenceOptions = ONE_PASS, *, num_workers: int = 0
+    model: nn.Layer, dataset: Dataset, options: InferenceOptions = ONE_PASS, *, num_workers: int = 0
 ) -> RunMeasures:
     """Measures a model as `evaluate_predictions`, whose arguments these are, and keeps what a report shows."""
-    confusions = {name: np.zeros((dataset.num_classes,) * 2, np.int64) for name in ("coarse", "refined")}
-    boundary_ious = np.zeros((len(dataset), 2))
+    confusions: dict[str, np.ndarray] = {}
+    scores: dict[int, list[float]] = {}
 
     def keep(index: int, metrics: dict[str, SegmentationMetrics]) -> None:
         for name, metric in metrics.items():
-            confusions[name] += metric.state()["confusion"]
-        boundary_ious[index] = [metrics[name].pooled_boundary_iou() for name in ("coarse", "refined")]
+            confusions[name] = confusions.get(name, 0) + metric.state()["confusion"]
+        if len(metrics) == 1:
+            (metric,) = metrics.values()
+            scores[index] = [mean_iou(metric.state()["confusion"])]
+        else:
+            scores[index] = [metric.pooled_boundary_iou() for metric in metrics.values()]
 
     summaries = evaluate_predictions(model, dataset, options, num_workers=num_workers, on_image=keep)
-    return RunMeasures(summaries, confusions, boundary_ious)
+    return RunMeasures(summaries, confusions, np.array([scores[i] for i in range(len(dataset))]))
 
 
 def write_run_report(
     folder: str | os.PathLike,
-    model: PointRendSeg,
+    model: nn.Layer,
     dataset: Dataset,
     measures: RunMeasures,
     *,
@@ -82,37 +94,51 @@ def write_run_report(
     palette: np.ndarray,
     log_dir: str | os.PathLike,
     num_images: int = 4,
-) -> None:
-    """Writes report.html, and difference.png, the picture of the image that gains most.
+) -> list[str]:
+    """Writes report.html, and of coarse and refined difference.png, the picture of the image that gains most.
 
     Args:
         folder: where to write; it exists.
         model, dataset: that were measured. measures: of `measure_run`.
         title, metadata, class_names, palette: as of `write_report`.
         log_dir: the training's --save_dir, whose curves are shown if it has any.
-        num_images: images shown of those that gain, and as many of those that lose.
+        num_images: images shown of those that gain (have the highest scores), and as many of those that lose.
+
+    Returns:
+        The names of the files.
 
     Raises:
         UsageError: a file that cannot be read.
     """
-    chosen = measures.most_changed(num_images)
-    samples = [_noted(trace_sample(model, dataset, i), *measures.boundary_ious[i]) for i in chosen]
+    chosen = chosen_images(measures.image_scores, num_images)
+    samples = [_noted(trace_sample(model, dataset, i), measures.image_scores[i]) for i in chosen]
+    refines = len(measures.summaries) == 2
     write_report(
-        Path(folder, FILES[0]),
+        Path(folder, PAGE),
         title=title,
         metadata=metadata,
         samples=samples,
         summaries=measures.summaries,
         class_names=class_names,
         palette=palette,
-        curves=read_curves(log_dir),
+        curves=read_curves(log_dir, refines=refines),
         confusions=measures.confusions,
         ignore_index=dataset.ignore_index,
     )
+    if not refines:
+        return [PAGE]
     _, picture = cv2.imencode(".png", comparison_figure(samples[0], palette)[..., ::-1])
-    write_whole(Path(folder, FILES[1]), picture.tobytes())
+    write_whole(Path(folder, PICTURE), picture.tobytes())
+    return [PAGE, PICTURE]
 
 
-def _noted(sample: Sample, coarse: float, refined: float) -> Sample:
-    note = f"Boundary IoU {100 * coarse:.1f} coarse, {100 * refined:.1f} refined ({100 * (refined - coarse):+.1f})."
-    return dataclasses.replace(sample, note=note)
+def _noted(sample: Sample, scores: np.ndarray) -> Sample:
+    return dataclasses.replace(sample, note=score_note("Boundary IoU" if len(scores) == 2 else "Mean IoU", scores))
+
+
+def score_note(name: str, scores: np.ndarray) -> str:
+    """Tells an image's scores, of one prediction or of two, in words."""
+    if len(scores) == 1:
+        return f"{name} {100 * scores[0]:.1f}."
+    coarse, refined = scores
+    return f"{name} {100 * coarse:.1f} coarse, {100 * refined:.1f} refined ({100 * (refined - coarse):+.1f})."

@@ -38,15 +38,38 @@ def test_the_demos_file_compares_with_itself(tmp_path, capsys):
     assert "+0.00" in capsys.readouterr().out
 
 
+def of_instances(ap, classes):
+    kind = dict.fromkeys(("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"), ap)
+    return {key: {**kind, "class_ap": classes} for key in ("box", "mask", "boundary")}
+
+
+def test_runs_with_instances_compare_too(tmp_path, capsys):
+    first = write(tmp_path / "a.json", {"prediction": of_instances(0.25, [0.5, None])}, classes=["cat", "dog"])
+    second = tmp_path / "b.json"  # as demo --instances writes it
+    second.write_text(json.dumps({"coarse": of_instances(0.3, [0.5, 0.1]), "refined": of_instances(0.5, [0.75, 0.25])}))
+    assert run("compare", first, second) == 0
+    rows = {line[:20].split("  ")[0]: line.split() for line in capsys.readouterr().out.splitlines()[2:]}
+    assert rows["mask AP"][2:] == ["25.00", "30.00", "50.00", "+25.00"]
+    assert rows["mask AP: cat"][3:] == ["50.00", "50.00", "75.00", "+25.00"]
+    assert rows["boundary AP: dog"][3:] == ["-", "10.00", "25.00", "-"]
+
+
+def test_instances_are_not_compared_with_label_maps(tmp_path, capsys):
+    first = write(tmp_path / "a.json", {"prediction": of_instances(0.25, [0.5])})
+    second = write(tmp_path / "b.json", {"refined": summary(0.5, [0.4])})
+    assert run("compare", first, second) == 2
+    assert "a.json has measures of instances, " in error_line(capsys)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (None, "b.json: cannot read this file"),
         ("{", "b.json is not valid JSON"),
-        ("[]", "b.json holds no measures of label maps, expected what val --json wrote"),
-        ('{"predictions": {"refined": {"mask": {}}}}', "b.json holds no measures of label maps"),
-        (json.dumps({"refined": summary("much", [0.4])}), "b.json holds no measures of label maps"),
-        (json.dumps({"refined": summary(0.5, [0.4]) | {"class_iou": 0.4}}), "b.json holds no measures of label maps"),
+        ("[]", "b.json holds no measures, expected what val --json wrote"),
+        ('{"predictions": {"refined": {"mask": {}}}}', "b.json holds no measures, expected"),
+        (json.dumps({"refined": summary("much", [0.4])}), "b.json holds no measures, expected"),
+        (json.dumps({"refined": summary(0.5, [0.4]) | {"class_iou": 0.4}}), "b.json holds no measures, expected"),
         (json.dumps({"predictions": {"refined": summary(0.5, [0.4])}, "classes": ["a", "b"]}), "other numbers of"),
         ("three", "has 1 classes, "),
     ],

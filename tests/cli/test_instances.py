@@ -140,6 +140,20 @@ def test_val_shows_coarse_and_refined(trained, capsys, tmp_path):
     assert set(report["predictions"]["refined"]) == {"box", "mask", "boundary"}
 
 
+def test_val_writes_a_report(trained, tmp_path, capsys):
+    arguments = ["--config", trained.config, "--model_path", trained.weights, "--json", tmp_path / "ap.json"]
+    assert run("val", *arguments, "--report", tmp_path / "deep/report", "--report_images", 1) == 0
+    folder = tmp_path / "deep/report"
+    assert {path.name for path in folder.iterdir()} == {"report.html", "metrics.json"}
+    assert (folder / "metrics.json").read_text() == (tmp_path / "ap.json").read_text()
+    page = (folder / "report.html").read_text()
+    for words in ("<h1>config</h1>", "mask AP", "loss mask_point", "mask AP on the val images, refined", "objects, "):
+        assert words in page
+    assert 1 <= page.count("<article>") <= 2
+    assert run("compare", folder / "metrics.json", tmp_path / "ap.json") == 0
+    assert any(line.startswith("boundary AP: car") for line in capsys.readouterr().out.splitlines())
+
+
 def test_the_doors_for_notebooks(trained, tmp_path):
     arguments = ["--config", trained.config, "--model_path", trained.weights, "--json", tmp_path / "ap.json"]
     assert run("val", *arguments) == 0
@@ -156,7 +170,9 @@ def test_the_doors_for_notebooks(trained, tmp_path):
 def test_a_standard_mask_head_has_one_prediction(tmp_path, capsys):
     config = write_instance_config(tmp_path, "Standard")
     assert _train(config, tmp_path / "output", "--iters", 1) == 0
-    assert run("val", "--config", config, "--model_path", tmp_path / "output/iter_1") == 0
+    report = tmp_path / "report"
+    assert run("val", "--config", config, "--model_path", tmp_path / "output/iter_1", "--report", report) == 0
+    assert "there is no coarse one to compare it with" in (report / "report.html").read_text()
     assert any(line.split() == ["prediction"] for line in capsys.readouterr().out.splitlines())
 
 

@@ -214,7 +214,7 @@ def test_val_writes_a_report_of_any_config(trained, varied_weights, tmp_path, ca
     page = (folder / "report.html").read_text()
     scores = [float(gain) for gain in re.findall(r"Boundary IoU [\d.]+ coarse, [\d.]+ refined \(([+-][\d.]+)\)", page)]
     assert 1 <= len(scores) <= 2
-    for words in ("Confusion", "&lt;green&gt;", "PointRend: resized", str(varied_weights), "step 3: points"):
+    for words in ("Confusion", "&lt;green&gt;", "<h1>resized</h1>", str(varied_weights), "step 3: points"):
         assert words in page
     assert run("val", *arguments, "--report", folder, "--is_slide", "--crop_size", 48, 40, "--stride", 24, 32) == 0
     assert "of one pass an image; the measures are not" in (folder / "report.html").read_text()
@@ -231,14 +231,21 @@ def test_val_reports_curves_where_the_training_has_them(trained, tmp_path):
         assert name in page
 
 
-def test_val_refuses_a_report_before_the_work(trained, tmp_path, capsys):
+def test_val_reports_a_model_without_refinement(trained, tmp_path, capsys):
     with paddle.utils.unique_name.guard():
         model = SegBuilder(Config(str(trained.plain_config))).model
     paddle.save(model.state_dict(), str(tmp_path / "model.pdparams"))
-    arguments = ["--model_path", tmp_path, "--report", tmp_path / "report"]
-    assert run("val", "--config", trained.plain_config, *arguments) == 2
-    assert "--report compares coarse with refined, and a SemanticFPN has one prediction" in error_line(capsys)
-    arguments = ["--model_path", trained.weights, "--report", tmp_path / "model.pdparams"]
+    arguments = ["--model_path", tmp_path, "--report", tmp_path / "report", "--report_images", 1]
+    assert run("val", "--config", trained.plain_config, *arguments) == 0
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.html", "metrics.json"}
+    page = (tmp_path / "report/report.html").read_text()
+    assert page.count("<article>") == 2 and "there is no coarse one to compare it with" in page
+    assert "Wrote" in capsys.readouterr().out
+
+
+def test_val_refuses_a_folder_for_the_report_before_the_work(trained, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = ["--model_path", trained.weights, "--report", tmp_path / "file"]
     assert run("val", "--config", trained.config, *arguments) == 2
-    assert "model.pdparams: cannot write into this folder" in error_line(capsys)
-    assert [path.name for path in tmp_path.iterdir()] == ["model.pdparams"]
+    assert "file: cannot write into this folder" in error_line(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,16 +1,15 @@
 """The report, read back: its pictures decoded, its tables and text parsed."""
 
-import base64
+import dataclasses
 import re
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
-import cv2
 import numpy as np
 import pytest
+from report_page import Page
 
 from paddle_pointrend.data.palettes import default_palette
-from paddle_pointrend.evaluation import charts, report, visualize
+from paddle_pointrend.evaluation import charts, report, report_parts, visualize
 from paddle_pointrend.evaluation.figures import Sample, SubdivisionStep, comparison_figure
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 
@@ -40,44 +39,6 @@ def summaries_of(sample):
         metrics.update(getattr(sample, name), sample.truth)
         result[name] = metrics.summary()
     return result
-
-
-class Page(HTMLParser):
-    """Collects pictures, table rows, links and text, and checks that tags close in order."""
-
-    VOID = frozenset({"meta", "img", "br", "path", "circle", "link"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.images, self.rows, self.links, self.words, self.open, self.tags = [], [], [], [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.tags.append(tag)
-        self.links += [attrs[key] for key in ("href", "src") if key in attrs]
-        if tag == "img":
-            head, data = attrs["src"].split(",", 1)
-            picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
-            self.images.append((attrs["alt"], head, picture[:, :, ::-1]))
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th") and self.rows:
-            self.rows[-1].append("")
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-        if "tr" in self.open and self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +126,7 @@ def test_tables_hold_the_summaries(written):
     ],
 )
 def test_the_better_one_is_bold(coarse, refined, bold, change):
-    cells = report._cells(coarse, refined)
+    cells = report_parts.cells(coarse, refined)
     assert re.findall("<b>(.*?)</b>", cells) == bold
     assert (change is None and cells.endswith("<td>-</td>")) or f">{change}<" in cells
 
@@ -241,7 +202,34 @@ def test_large_pictures_are_shrunk_but_windows_are_not(tmp_path):
 
 def test_equal_predictions_are_said_to_agree():
     counts = {"refined_right": 0, "coarse_right": 0, "both_wrong": 0, "different": 0, "counted": 0}
-    assert "agree" in report._verdict(counts)
+    assert "agree" in report_parts.difference_verdict(counts)
+
+
+def test_a_single_prediction_is_compared_with_the_truth_alone(tmp_path):
+    sample = dataclasses.replace(make_sample(), coarse=None, steps=[], note="Mean IoU 12.3.")
+    page = report.write_report(
+        tmp_path / "r.html",
+        title="t",
+        metadata={},
+        samples=[sample],
+        summaries={"prediction": summaries_of(make_sample())["refined"]},
+        class_names=NAMES,
+        palette=PALETTE,
+    )
+    page = Page(page.read_text())
+    pictures = {alt: picture for alt, _, picture in page.images}
+    names = ["image", "truth", "prediction", "mistakes"]
+    assert list(pictures) == [*names, *(f"{name}, 5x" for name in names)]
+    wrong = (sample.refined != sample.truth) & (sample.truth != 255)
+    window = visualize.busiest_window(wrong, 12, 16)
+    is_red = (pictures["mistakes, 5x"] == visualize.WRONG_COLOR).all(axis=2)
+    np.testing.assert_array_equal(is_red, wrong[window])
+    text = " ".join(page.words)
+    assert "there is no coarse one to compare it with" in text
+    assert f"Mean IoU 12.3. {100 * 8 / (60 * 80 - 25):.2f} % of the judged pixels are wrong." in text
+    miou = summaries_of(make_sample())["refined"]["miou"]
+    assert ["mIoU", f"{100 * miou:.2f}"] in page.rows
+    assert not {"coarse", "difference"} & {cell for row in page.rows for cell in row}
 
 
 def test_what_does_not_fit_is_named(tmp_path):

@@ -12,7 +12,7 @@ from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.evaluation import trace_sample
 from paddle_pointrend.paddleseg.models import load_model
 from paddle_pointrend.paddleseg.reading import CheckedCompose
-from paddle_pointrend.paddleseg.reporting import RunMeasures, measure_run
+from paddle_pointrend.paddleseg.reporting import chosen_images, measure_run
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_a_run_is_measured_whole_and_image_by_image(run):
             whole.merge(alone)
             state = alone.state()
             expected = state["boundary_intersection"].sum() / state["boundary_union"].sum()
-            assert measures.boundary_ious[i, column] == pytest.approx(expected, abs=1e-12)
+            assert measures.image_scores[i, column] == pytest.approx(expected, abs=1e-12)
         assert measures.summaries[name] == whole.summary()
         np.testing.assert_array_equal(measures.confusions[name], whole.state()["confusion"])
 
@@ -48,7 +48,36 @@ def test_a_run_is_measured_whole_and_image_by_image(run):
 )
 def test_the_images_that_gain_and_lose_most_are_shown_once_each(gains, count, chosen):
     scores = np.stack([np.zeros(len(gains)), gains], axis=1)
-    assert RunMeasures({}, {}, scores).most_changed(count) == chosen
+    assert chosen_images(scores, count) == chosen
+
+
+@pytest.mark.parametrize(
+    ("scores", "count", "chosen"),
+    [
+        ([0.5, 0.1, 0.9, 0.3], 1, [2, 1]),
+        ([0.5, 0.1, 0.9], 2, [2, 0, 1]),
+        ([float("nan"), 0.2, 0.1], 2, [1, 2]),
+        ([float("nan")] * 3, 2, [0, 1]),
+    ],
+)
+def test_of_one_prediction_the_best_and_the_worst_images_are_shown(scores, count, chosen):
+    assert chosen_images(np.array(scores)[:, None], count) == chosen
+
+
+def test_a_run_with_one_prediction_is_measured_image_by_image(trained):
+    config = load_config(trained.plain_config)
+    model, dataset = build(SegBuilder(config), trained.plain_config, "model"), None
+    model.eval()
+    dataset = build(SegBuilder(config), trained.plain_config, "val_dataset")
+    measures = measure_run(model, dataset)
+    confusion = np.zeros((dataset.num_classes,) * 2, np.int64)
+    for i in range(len(dataset)):
+        sample, alone = trace_sample(model, dataset, i), SegmentationMetrics(dataset.num_classes)
+        assert sample.coarse is None and sample.steps == []
+        alone.update(sample.refined, sample.truth)
+        assert measures.image_scores[i].tolist() == [pytest.approx(alone.summary()["miou"], abs=1e-12)]
+        confusion += alone.state()["confusion"]
+    np.testing.assert_array_equal(measures.confusions["prediction"], confusion)
 
 
 def test_points_of_a_padded_image_lie_where_they_were_predicted(run):
