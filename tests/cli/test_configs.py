@@ -85,23 +85,30 @@ def test_frozen_configs_are_what_attach_writes(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     base, output = name.removeprefix("pointrend_").removesuffix("_frozen"), f"configs/camvid/{name}.yml"
     config, weights = f"configs/camvid/{base}.yml", f"output/{base}/iter_600/model.pdparams"
-    paddle.save(SegBuilder(Config(config)).model.state_dict(), weights)
+    paddle.save(_build(config)[1].model.state_dict(), weights)
     written = yaml.safe_load(Path(output).read_text())
     iters = str(written["iters"])
     assert main(["attach", "--config", config, "--model_path", weights, "--iters", iters, output]) == 0
     assert yaml.safe_load(Path(output).read_text()) == written
 
 
-@pytest.mark.parametrize("stride", [4, 8])
-@pytest.mark.parametrize("prefix", ["", "pointrend_"])
-def test_camvid_configs_make_coarse_maps_of_the_stride_in_their_name(prefix, stride):
-    _, builder = _build(ROOT / f"configs/camvid/{prefix}semantic_fpn_resnet18_stride{stride}.yml")
-    segmentor = getattr(builder.model, "segmentor", builder.model)
+@pytest.mark.parametrize("name", sorted(path.stem for path in ROOT.glob("configs/camvid/*_fpn_*_stride*.yml")))
+def test_camvid_configs_make_coarse_maps_of_the_stride_in_their_name(name):
+    model = _build(ROOT / f"configs/camvid/{name}.yml")[1].model
+    stride = int(name.rpartition("stride")[2])
+    segmentor = getattr(model, "segmentor", model)
     assert segmentor.coarse_stride == stride
-    assert segmentor.forward_features(paddle.zeros([1, 3, 64, 96]))[0].shape[2:] == [
-        64 // stride,
-        96 // stride,
-    ]
+    coarse, (fine,) = segmentor.forward_features(paddle.zeros([1, 3, 64, 96]))
+    assert coarse.shape[2:] == [64 // stride, 96 // stride]
+    assert not name.startswith("pointrend") or fine.shape[2:] == [16, 24]
+
+
+@pytest.mark.parametrize("end", ["", "_frozen"])
+@pytest.mark.parametrize("stride", [4, 8, 16])
+def test_camvid_deeplabv3p_has_the_stride_in_its_name_and_fine_features_at_4(stride, end):
+    name = f"pointrend_deeplabv3p_efficientnet_lite0_stride{stride}{end}"
+    taps = _build(ROOT / f"configs/camvid/{name}.yml")[1].model.taps
+    assert (taps.coarse_stride, taps.fine_strides) == (stride, [4])
 
 
 class _ThirdClass(nn.Layer):
