@@ -52,7 +52,7 @@ _NOT_FOR_INSTANCES = {
         "check_data": False,
     },
     "val": {"aug_eval": False, "is_slide": False, "check_data": False},
-    "predict": {"aug_pred": False, "is_slide": False, "custom_color": None, "precision": "fp32", "runtime": None},
+    "predict": {"aug_pred": False, "is_slide": False, "custom_color": None, "precision": None, "runtime": None},
 }
 
 

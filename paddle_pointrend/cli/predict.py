@@ -43,9 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
-        default="fp32",
-        help="bf16 is several times as fast on processors with AMX, in openvino, and changes a few labels at "
-        "boundaries; default: fp32",
+        help="default: that of an exported folder, of trained weights fp32; bf16 is several times as fast on "
+        "processors with AMX, in openvino, and changes a few labels at boundaries",
     )
     parser.add_argument(
         "--image_path",

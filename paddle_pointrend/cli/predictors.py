@@ -18,7 +18,7 @@ from paddle_pointrend.deploy.description import describe_data
 from paddle_pointrend.deploy.errors import ExportError
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.deploy.preprocessing import only_normalizes
-from paddle_pointrend.deploy.runtimes import EagerRuntime, fastest_runtime
+from paddle_pointrend.deploy.runtimes import EagerRuntime, exported_precision, fastest_runtime
 from paddle_pointrend.deploy.trained_weights import choose_runtime, default_device
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.paddleseg.preprocessing import val_preprocessing
@@ -46,7 +46,9 @@ def load_predictor(
     options = dataclasses.asdict(inference_options(settings))
     try:
         with _logged_by_paddleseg():
+            precision = args.precision or "fp32"
             if args.model_path and is_exported(args.model_path):
+                precision = exported_precision(args.model_path, args.precision)
                 predictor = _of_export(args, config, settings, options, in_parts)
             else:
                 predictor = _of_weights(args, config, options, many_images, in_parts)
@@ -56,7 +58,7 @@ def load_predictor(
         raise UsageError(one_line(error)) from error
     name = predictor.runtime.name
     if name != EagerRuntime.name:
-        logger.info(f"Runtime: {name} on {args.device or default_device(name)} in {args.precision}")
+        logger.info(f"Runtime: {name} on {args.device or default_device(name)} in {precision}")
     return predictor
 
 
@@ -68,13 +70,14 @@ def _of_weights(args, config, options, many_images, in_parts):
             f"{', '.join(str(transform.get('type')) for transform in transforms) or 'none'}: "
             "--opts val_dataset.transforms=... changes them"
         )
-    exports = many_images or args.precision != "fp32"
+    precision = args.precision or "fp32"
+    exports = many_images or precision != "fp32"
     runtime = args.runtime or (None if exports else EagerRuntime.name)
-    options |= {"runtime": runtime, "device": args.device, "precision": args.precision}
+    options |= {"runtime": runtime, "device": args.device, "precision": precision}
     try:
         return Predictor.from_config(config, args.model_path, **options)
     except ExportError as error:
-        name = runtime or choose_runtime(args.precision)
+        name = runtime or choose_runtime(precision)
         raise UsageError(f"--runtime {name}: the model cannot be exported: {one_line(error)}") from error
 
 

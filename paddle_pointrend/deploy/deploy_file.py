@@ -22,6 +22,7 @@ from paddle_pointrend.yaml_files import read_yaml
 FILE_NAME = "deploy.yaml"
 # The formats of exported networks, and the files of each under the names that PaddleSeg gives them.
 FORMATS = {"onnx": {"model": "model.onnx"}, "paddle": {"model": "model.json", "params": "model.pdiparams"}}
+EXPORT_PRECISIONS = ("fp32", "int8")
 
 
 def _are_numbers(values, count=None):
@@ -72,6 +73,8 @@ class DeployFile:
         channels: "rgb" or "bgr", the order that the network reads.
         mean, std: of the input's channels, in pixel values 0 to 255: the input is (pixel - mean) / std.
         sha256: of each of the files, None where an export of an earlier version did not write them.
+        precision: one of EXPORT_PRECISIONS.
+        quantization: the fields of a `quantization.Quantization` where the precision is "int8".
     """
 
     deploy: dict[str, Any]
@@ -84,6 +87,8 @@ class DeployFile:
     mean: list[float]
     std: list[float]
     sha256: dict[str, str] | None = None
+    precision: str = "fp32"
+    quantization: dict[str, Any] | None = None
 
     @classmethod
     def for_export(
@@ -149,6 +154,10 @@ class DeployFile:
         sums = content.get("sha256")
         if sums is not None and not (isinstance(sums, dict) and all(isinstance(part, str) for part in sums.values())):
             raise RuntimeLoadError(f"{file}: sha256 is {str(sums)[:100]!r}, expected a checksum of each file")
+        if content.get("precision", "fp32") not in EXPORT_PRECISIONS:
+            raise RuntimeLoadError(
+                f"{file}: precision is {str(content['precision'])[:100]!r}, expected 'fp32' or 'int8'"
+            )
         names = [field.name for field in dataclasses.fields(cls) if field.name in content]
         return cls(deploy=content["Deploy"], **{name: content[name] for name in names})
 
@@ -156,8 +165,9 @@ class DeployFile:
         """Writes deploy.yaml into a folder that exists."""
         names = [field.name for field in dataclasses.fields(self)]
         content = {"Deploy" if name == "deploy" else name: getattr(self, name) for name in names}
-        if self.sha256 is None:
-            del content["sha256"]
+        for name in ("sha256", "quantization"):
+            if content[name] is None:
+                del content[name]
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         (pathlib.Path(folder) / FILE_NAME).write_text(text)
 

@@ -41,7 +41,7 @@ class Predictor:
             fastest one that is installed and reads the folder.
         num_threads: threads on CPU; by default OMP_NUM_THREADS, else all processors that this process may use.
         device: "cpu", or "gpu" with paddle-inference (not measured).
-        precision: "fp32", or "bf16" with openvino: see load_runtime.
+        precision: None for that of the export, "fp32" or "int8"; "bf16" with openvino: see load_runtime.
         window: (width, height) in pixels; an image that is larger is predicted in a sliding window of this size. None
             predicts every image whole; only predict_file then slides, by DEFAULT_WINDOW.
         window_stride: (width, height) between two windows; three quarters of the window by default.
@@ -63,7 +63,7 @@ class Predictor:
         runtime: str | Runtime | None = None,
         num_threads: int | None = None,
         device: str = "cpu",
-        precision: str = "fp32",
+        precision: str | None = None,
         window: Sequence[int] | None = None,
         window_stride: Sequence[int] | None = None,
         scales: Sequence[float] = (1.0,),

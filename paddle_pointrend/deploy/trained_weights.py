@@ -35,7 +35,7 @@ def choose_runtime(precision: str = "fp32", *, many_images: bool = True) -> str:
     precision than fp32 it may be one that is not installed.
 
     Args:
-        precision: one of PRECISIONS.
+        precision: one of PRECISIONS but int8.
         many_images: whether there are MANY_IMAGES, or large ones.
     """
     if precision != "fp32":
@@ -69,6 +69,8 @@ def runtime_of_layer(
         ExportError: the layer cannot be exported.
         RuntimeLoadError, ValueError: as of `load_runtime`.
     """
+    if precision == "int8":
+        raise ValueError("int8 needs an exported folder: export --precision int8 --calibration FOLDER_OF_IMAGES")
     chosen = name or choose_runtime(precision)
     check_precision(chosen, precision)
     check_installed(chosen)

@@ -32,7 +32,8 @@ def test_what_is_written_is_read(tmp_path, file_format, output):
     assert (read.makes_labels, read.transforms, read.num_classes) == (output == "label", transforms, 2)
     text = (tmp_path / "deploy.yaml").read_text()
     keys = [line.split(":")[0] for line in text.splitlines() if line[0].isalpha()]
-    assert keys == ["Deploy", "format", "output", "num_classes", "classes", "palette", "channels", "mean", "std"]
+    described = ["Deploy", "format", "output", "num_classes", "classes", "palette", "channels", "mean", "std"]
+    assert keys == [*described, "precision"]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,7 @@ def test_normalization_is_that_of_the_transforms(transforms, image_channels, exp
         ("palette", [[0, 0, 256]]),
         ("sha256", ["model.onnx"]),
         ("sha256", {"model.onnx": 1}),
+        ("precision", "int4"),
     ],
 )
 def test_a_file_that_was_changed_is_refused_in_one_line(tmp_path, key, value):

@@ -29,9 +29,10 @@ def name(request):
 def test_runtimes_are_known_by_their_names():
     assert {name: runtime.name for name, runtime in RUNTIMES.items()} == {name: name for name in RUNTIMES}
     assert {name: runtime.format for name, runtime in RUNTIMES.items() if runtime.format} == FORMATS
-    assert PRECISIONS == ("fp32", "bf16")
+    assert PRECISIONS == ("fp32", "int8", "bf16")
     assert runtimes_computing_in("fp32") == tuple(RUNTIMES)
     assert runtimes_computing_in("bf16") == ("openvino",)
+    assert runtimes_computing_in("int8") == ("openvino", "onnxruntime")
 
 
 def test_bfloat16_needs_a_runtime_that_has_it(tiny_exports):
@@ -42,7 +43,7 @@ def test_bfloat16_needs_a_runtime_that_has_it(tiny_exports):
         fastest_runtime(folders["paddle", "logits"], "bf16")
     assert fastest_runtime(folders["paddle", "logits"], "fp32") == "paddle-inference"
     for mistaken in (lambda folder: fastest_runtime(folder, "fp8"), lambda folder: Predictor(folder, precision="fp8")):
-        with pytest.raises(ValueError, match="precision is 'fp8', expected one of fp32, bf16"):
+        with pytest.raises(ValueError, match="precision is 'fp8', expected one of fp32, int8, bf16"):
             mistaken(folders["onnx", "logits"])
 
 

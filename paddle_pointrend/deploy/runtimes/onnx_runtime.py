@@ -17,7 +17,7 @@ class ONNXRuntime:
     format = "onnx"
     package = "onnxruntime"
     extra = "onnx"
-    precisions = ("fp32",)
+    precisions = ("fp32", "int8")
     devices = ("cpu",)
 
     def __init__(self, folder: str | os.PathLike, *, num_threads: int, device: str = "cpu", precision: str = "fp32"):

@@ -11,7 +11,7 @@ from paddle_pointrend.deploy.errors import ImageSizeError, RuntimeLoadError
 from paddle_pointrend.deploy.runtimes.loading import existing_onnx_file, load
 from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
-_PRECISION_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_PRECISION_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}  # of what is not quantised
 _SMALL = 64  # pixels: a network of stride 32 has windows that do not fit into maps of smaller images
 
 
@@ -25,7 +25,7 @@ class OpenVINORuntime:
     format = "onnx"
     package = "openvino"
     extra = "openvino"
-    precisions = ("fp32", "bf16")
+    precisions = ("fp32", "bf16", "int8")
     devices = ("cpu",)
 
     def __init__(self, folder: str | os.PathLike, *, num_threads: int, device: str = "cpu", precision: str = "fp32"):

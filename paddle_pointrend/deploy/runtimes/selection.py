@@ -37,6 +37,7 @@ class Runtime(Protocol):
 # Fastest first, as docs/benchmarks.md measured.
 RUNTIMES = {runtime.name: runtime for runtime in (ONNXRuntime, OpenVINORuntime, PaddleInferenceRuntime, EagerRuntime)}
 PRECISIONS = tuple(dict.fromkeys(precision for runtime in RUNTIMES.values() for precision in runtime.precisions))
+_FASTEST_OF = {"int8": (OpenVINORuntime.name,)}  # precision -> the runtimes that come first there
 
 
 def installed_runtimes() -> tuple[str, ...]:
@@ -54,7 +55,8 @@ def runtimes_computing_in(precision: str) -> tuple[str, ...]:
     """Names the RUNTIMES that compute in one of PRECISIONS, fastest first. ValueError for an unknown precision."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    return tuple(name for name, runtime in RUNTIMES.items() if precision in runtime.precisions)
+    names = dict.fromkeys([*_FASTEST_OF.get(precision, ()), *RUNTIMES])
+    return tuple(name for name in names if precision in RUNTIMES[name].precisions)
 
 
 def check_precision(name: str, precision: str) -> None:
@@ -64,13 +66,32 @@ def check_precision(name: str, precision: str) -> None:
         raise ValueError(f"{name} does not compute in {precision} here, only {', '.join(able)} does")
 
 
-def fastest_runtime(folder: str | os.PathLike, precision: str = "fp32") -> str:
+def exported_precision(folder: str | os.PathLike, precision: str | None = None) -> str:
+    """Names the precision that an exported folder's network computes in: the one that is asked for, or its own.
+
+    Raises:
+        RuntimeLoadError: no such folder, one in int8 that is asked for another precision, or int8 of one that is not.
+    """
+    own = DeployFile.read(folder).precision
+    if precision in (None, own):
+        return own
+    if own == "int8":
+        raise RuntimeLoadError(f"{folder} is in int8, for {precision} export without --precision int8")
+    if precision == "int8":
+        raise RuntimeLoadError(
+            f"{folder} is not quantised, for int8 export with --precision int8 --calibration FOLDER_OF_IMAGES"
+        )
+    return precision
+
+
+def fastest_runtime(folder: str | os.PathLike, precision: str | None = None) -> str:
     """Names the fastest installed runtime that reads an exported folder and computes in that precision.
 
     Raises:
-        RuntimeLoadError: no such folder, or none of the runtimes that read its format is installed.
+        RuntimeLoadError: as of `exported_precision`, or none of the runtimes that read its format is installed.
         ValueError: an unknown precision.
     """
+    precision = exported_precision(folder, precision)
     file_format = DeployFile.read(folder).format
     readers = [name for name in runtimes_computing_in(precision) if RUNTIMES[name].format == file_format]
     if not readers:
@@ -87,7 +108,7 @@ def load_runtime(
     *,
     num_threads: int | None = None,
     device: str = "cpu",
-    precision: str = "fp32",
+    precision: str | None = None,
 ) -> Runtime:
     """Loads the network of an exported folder into a runtime.
 
@@ -99,12 +120,13 @@ def load_runtime(
             process may use.
         device: "cpu", or "gpu" for paddle-inference, which is written as Paddle's documentation says and was not
             measured.
-        precision: "fp32", or "bf16" for openvino on a processor that has units for bfloat16: several times as fast with
-            AMX, and labels differ where two classes are about equal (docs/benchmarks.md).
+        precision: None for that of the export, "fp32" or "int8". Of a float32 network also "bf16" for openvino on a
+            processor that has units for bfloat16: several times as fast with AMX, and labels differ where two classes
+            are about equal (docs/benchmarks.md).
 
     Raises:
-        RuntimeLoadError: a runtime that is not installed, a folder that it does not read, bf16 on a processor without
-            bfloat16.
+        RuntimeLoadError: a runtime that is not installed, a folder that it does not read or in another precision than
+            asked for, bf16 on a processor without bfloat16.
         ValueError: an unknown runtime, device or precision, or two that do not go together; num_threads below 1.
     """
     runtime = _reader(name)
@@ -115,8 +137,10 @@ def load_runtime(
         raise ValueError(f"{name} runs on device 'cpu' here; {able} run on {device!r} too")
     if num_threads is not None and num_threads < 1:
         raise ValueError(f"num_threads is {num_threads}, expected at least 1")
-    check_precision(name, precision)
+    if precision is not None:
+        check_precision(name, precision)
     deploy = DeployFile.read(folder)
+    precision = exported_precision(folder, precision)
     file_format = deploy.format
     if file_format != runtime.format:
         raise RuntimeLoadError(

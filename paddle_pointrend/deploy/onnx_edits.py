@@ -1,0 +1,83 @@
+"""Changes of ONNX networks that quantisation needs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def load_folded(file: str | os.PathLike) -> ModelProto:
+    """Loads a network with batch norms folded into convolutions, constants computed and shapes inferred."""
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of constants that paddle2onnx left over
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = os.path.join(folder, "folded.onnx")
+        onnxruntime.InferenceSession(os.fspath(file), options, providers=["CPUExecutionProvider"])
+        return onnx.shape_inference.infer_shapes(onnx.load(options.optimized_model_filepath))
+
+
+def extract(model: ModelProto, outputs: Sequence[str]) -> ModelProto:
+    """Cuts out of a network what makes some of its tensors."""
+    from onnx.utils import Extractor
+
+    return Extractor(model).extract_model([value.name for value in model.graph.input], list(outputs))
+
+
+def keep_weights_in_float(model: ModelProto) -> None:
+    """Puts a Clip without bounds before convolutions in float32 whose input comes out of a DequantizeLinear.
+
+    Where that stands directly before one, ONNX Runtime (1.31) quantises its weights, with one scale for all channels.
+    """
+    from onnx import helper
+
+    makers = {name: node for node in model.graph.node for name in node.output}
+    for node in [node for node in model.graph.node if node.op_type == "Conv"]:
+        is_float = node.input[1] not in makers
+        if is_float and node.input[0] in makers and makers[node.input[0]].op_type == "DequantizeLinear":
+            kept = f"{node.name}_input"
+            model.graph.node.append(helper.make_node("Clip", [node.input[0]], [kept], kept))
+            node.input[0] = kept
+
+
+def lift_size_concats(model: ModelProto) -> None:
+    """Makes concatenations of one axis, of sizes, ones of two axes.
+
+    OpenVINO (2026.4.1) looks at the second axis of every concatenation in a quantised network, and fails where there is
+    none: in networks for images of any size.
+    """
+    from onnx import helper, numpy_helper, shape_inference
+
+    inferred = shape_inference.infer_shapes(model).graph.value_info
+    kinds = {value.name: value.type.tensor_type for value in inferred}
+    sizes = [node for node in model.graph.node if node.op_type == "Concat" and _is_size(kinds.get(node.output[0]))]
+    row, flat = "size_row", "size_flat"
+    for name, shape in ((row, [1, -1]), (flat, [-1])):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), name))
+    for node in sizes:
+        rows = [f"{node.name}_row_{i}" for i in range(len(node.input))]
+        for part, name in zip(node.input, rows):
+            model.graph.node.append(helper.make_node("Reshape", [part, row], [name], name))
+        whole = f"{node.name}_rows"
+        model.graph.node.append(helper.make_node("Reshape", [whole, flat], [node.output[0]], f"{node.name}_flat"))
+        del node.input[:], node.output[:], node.attribute[:]
+        node.input.extend(rows)
+        node.output.append(whole)
+        node.attribute.append(helper.make_attribute("axis", 1))
+
+
+def _is_size(kind):
+    """Tells whether a tensor's type, None where it is not known, is int64 of one axis."""
+    from onnx import TensorProto
+
+    return kind is not None and kind.elem_type == TensorProto.INT64 and len(kind.shape.dim) == 1
