@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 FORGET_AFTER = 600  # seconds that a visitor's photograph stays in memory
 _FEWEST_POINTS, _MOST_POINTS = 64, 32768  # that the slider goes to
+# A number typed beside a slider counts when its field is left, for Gradio; here at Enter too.
+_LEAVE_AT_ENTER = """() => document.addEventListener("keydown", event => {
+    if (event.key === "Enter" && event.target.matches("input[type=number]")) event.target.blur();
+})"""
 _NO_THRESHOLD = 0.0  # the slider's left end: every point is predicted again
 
 
@@ -48,6 +52,7 @@ def serve(network: Network, *, host: str = "127.0.0.1", port: int = 7860, max_me
                 server_port=port,
                 max_file_size=max_megabytes * 2**20,
                 css=STYLE,
+                js=_LEAVE_AT_ENTER,
                 theme=gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
                 footer_links=[],
                 share=False,

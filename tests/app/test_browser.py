@@ -114,6 +114,11 @@ def test_a_photograph_its_label_and_the_controls(page, server, trained):
     slider.press("ArrowRight")
     slider.evaluate("input => input.dispatchEvent(new Event('pointerup', {bubbles: true}))")
     page.wait_for_function("document.querySelector('#result').innerText.includes('128 points')")
+    number = page.locator("#points input[type=number]")
+    for typed, key in (("256", "Enter"), ("64", "Tab")):
+        number.fill(typed)
+        number.press(key)
+        page.wait_for_function(f"document.querySelector('#result').innerText.includes('{typed} points')")
     assert left_behind(server[1]) == []
     assert [url for url in page.requests if not url.startswith((server[0], "data:", "blob:"))] == []
 
