@@ -5,7 +5,8 @@ import re
 
 import numpy as np
 import paddle
-from command_line import REPOSITORY, losses, run, start
+from command_line import losses, run, start
+from launching import launch_two
 
 
 def test_module_sets_threads_and_exits_with_the_code(trained):
@@ -16,14 +17,13 @@ def test_module_sets_threads_and_exits_with_the_code(trained):
     assert done.stderr.strip().splitlines()[-1].endswith("none.pdparams: there is no such file")
 
 
-# Runs __main__.py by its path, as the launcher does, and keeps what each process ended with.
+# Keeps what each process ended with.
 WORKER = """
-import os, runpy, sys
 import paddle
 from paddle_pointrend.models import pointrend
 from paddleseg import core
 
-config, folder, main_file = sys.argv[1:]
+config, = sys.argv[3:]
 kept = {"points": [], "start": {}, "end": {}}
 sample, original = pointrend.sample_training_points, core.train
 
@@ -39,28 +39,17 @@ def spy_train(model, *args, **kwargs):
 
 pointrend.sample_training_points, core.train = spy_sample, spy_train
 
-def command(*arguments):
-    sys.argv = [main_file, *arguments]
-    try:
-        runpy.run_path(main_file, run_name="__main__")
-    except SystemExit as stop:
-        assert not stop.code, stop.code
-
-command("train", "--config", config, "--iters", "3", "--batch_size", "1", "--log_iters", "1", "--seed", "1",
+assert not command("train", "--config", config, "--iters", "3", "--batch_size", "1", "--log_iters", "1", "--seed", "1",
         "--save_dir", folder + "/output", "--do_eval")
 paddle.save(kept, folder + "/rank" + os.environ["PADDLE_TRAINER_ID"])
-command("val", "--config", config, "--model_path", folder + "/output/iter_3", "--json", folder + "/two.json")
+assert not command(
+    "val", "--config", config, "--model_path", folder + "/output/iter_3", "--json", folder + "/two.json"
+)
 """
 
 
 def test_two_processes_train_one_model(pointrend_config, tmp_path):
-    (tmp_path / "worker.py").write_text(WORKER)
-    main_file = REPOSITORY / "paddle_pointrend" / "__main__.py"
-    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", 2, "--backend", "gloo"]
-    worker = [tmp_path / "worker.py", pointrend_config, tmp_path, main_file]
-    done = start([*launcher, "--log_dir", tmp_path / "log", *worker], OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    logs = [(tmp_path / f"log/workerlog.{rank}").read_text() for rank in (0, 1)]
+    logs = launch_two(tmp_path, WORKER, pointrend_config)
     assert [len(losses(log)) for log in logs] == [3, 0]
     first, second = (paddle.load(str(tmp_path / f"rank{rank}"), return_numpy=True) for rank in (0, 1))
     saved = paddle.load(str(tmp_path / "output/iter_3/model.pdparams"), return_numpy=True)

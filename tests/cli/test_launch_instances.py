@@ -4,16 +4,16 @@ import json
 
 import numpy as np
 import paddle
-from command_line import REPOSITORY, losses, run, start
+from command_line import losses, run
+from launching import launch_two
 from tiny_instances import write_instance_config
 
-# Runs __main__.py by its path, as the launcher does, and keeps what each process ended with.
+# Keeps what each process ended with.
 WORKER = """
-import os, runpy, sys
 import paddle
 from paddle_pointrend.paddleseg import instance_training
 
-config, folder, images, main_file = sys.argv[1:]
+config, images = sys.argv[3:]
 kept, iterations = {}, instance_training._iterations
 
 def spy(network, *args):
@@ -22,31 +22,20 @@ def spy(network, *args):
 
 instance_training._iterations = spy
 
-def command(*arguments):
-    sys.argv = [main_file, *arguments]
-    try:
-        runpy.run_path(main_file, run_name="__main__")
-    except SystemExit as stop:
-        assert not stop.code, stop.code
-
-command("train", "--config", config, "--iters", "2", "--batch_size", "2", "--log_iters", "1", "--seed", "3",
+assert not command("train", "--config", config, "--iters", "2", "--batch_size", "2", "--log_iters", "1", "--seed", "3",
         "--save_dir", folder + "/output", "--do_eval")
 paddle.save(kept, folder + "/rank" + os.environ["PADDLE_TRAINER_ID"])
 weights = folder + "/output/iter_2"
-command("val", "--config", config, "--model_path", weights, "--json", folder + "/two.json")
-command("predict", "--config", config, "--model_path", weights, "--image_path", images, "--save_dir", folder + "/two")
+use = ["--config", config, "--model_path", weights]
+assert not command("val", *use, "--json", folder + "/two.json")
+assert not command("predict", *use, "--image_path", images, "--save_dir", folder + "/two")
 """
 
 
 def test_two_processes_train_one_network(tmp_path):
     config = write_instance_config(tmp_path)
-    (tmp_path / "worker.py").write_text(WORKER)
-    main_file, images = REPOSITORY / "paddle_pointrend" / "__main__.py", tmp_path / "data/images"
-    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", 2, "--backend", "gloo"]
-    worker = [tmp_path / "worker.py", config, tmp_path, images, main_file]
-    done = start([*launcher, "--log_dir", tmp_path / "log", *worker], OMP_NUM_THREADS="1")
-    logs = [(tmp_path / f"log/workerlog.{rank}").read_text() for rank in (0, 1)]
-    assert done.returncode == 0, done.stdout[-3000:] + logs[0][-3000:]
+    images = tmp_path / "data/images"
+    logs = launch_two(tmp_path, WORKER, config, images)
     assert [len(losses(log)) for log in logs] == [2, 0]
     first, second = (paddle.load(str(tmp_path / f"rank{rank}"), return_numpy=True) for rank in (0, 1))
     assert first.keys() == second.keys()

@@ -8,28 +8,22 @@ import sys
 import time
 
 import pytest
-from command_line import REPOSITORY, start
+from command_line import REPOSITORY
 from kill_sweep import read_checkpoint
+from launching import LAUNCHER, MAIN_FILE, launch_two
 from tiny_instances import write_instance_config
 
-MAIN_FILE = REPOSITORY / "paddle_pointrend" / "__main__.py"
-LAUNCHER = ["-m", "paddle.distributed.launch", "--nproc_per_node", 2, "--log_dir"]
 OPTIONS = ["--batch_size", 1, "--log_iters", 1, "--save_interval", 2, "--seed", 5, "--device", "cpu"]
 
 # Trains whole, then until the second process alone gets a signal in the third iteration, then from there on.
 WORKER = """
-import os, runpy, signal, sys
 from paddle_pointrend.paddleseg import instance_training, resuming
 from paddle_pointrend.paddleseg.distributed import gather
 
-main_file, folder, *train = sys.argv[1:]
+arguments = sys.argv[3:]
 
-def command(name, *more):
-    sys.argv = [main_file, *train, "--iters", "5", "--save_dir", f"{folder}/{name}", *more]
-    try:
-        runpy.run_path(main_file, run_name="__main__")
-    except SystemExit as stop:
-        return stop.code
+def train(name, *more):
+    return command("train", *arguments, "--iters", "5", "--save_dir", f"{folder}/{name}", *more)
 
 def signalling(seed_computation, iteration):
     def seed_and_signal(seed, rank, number):
@@ -40,13 +34,13 @@ def signalling(seed_computation, iteration):
 
 seeds = gather(resuming.common_seed(None))
 assert len(seeds) == 2 and len(set(seeds)) == 1
-assert not command("whole")
+assert not train("whole")
 originals = resuming.seed_computation, instance_training.seed_computation
 resuming.seed_computation = signalling(originals[0], 2)  # is told of the iterations that are done
 instance_training.seed_computation = signalling(originals[1], 3)
-assert command("stopped") == 128 + signal.SIGTERM
+assert train("stopped") == 128 + signal.SIGTERM
 resuming.seed_computation, instance_training.seed_computation = originals
-assert not command("stopped", "--resume_model", "auto")
+assert not train("stopped", "--resume_model", "auto")
 """
 
 
@@ -58,11 +52,7 @@ def config(request, tmp_path):
 
 
 def test_a_signal_to_one_of_two_stops_both_and_the_resumed_training_is_the_uninterrupted_one(config, tmp_path):
-    (tmp_path / "worker.py").write_text(WORKER)
-    worker = [tmp_path / "worker.py", MAIN_FILE, tmp_path, "train", "--config", config, *OPTIONS]
-    done = start([*LAUNCHER, tmp_path / "log", "--backend", "gloo", *worker])
-    logs = [(tmp_path / f"log/workerlog.{rank}").read_text() for rank in (0, 1)]
-    assert done.returncode == 0, done.stdout[-3000:] + logs[0][-3000:] + logs[1][-3000:]
+    logs = launch_two(tmp_path, WORKER, "--config", config, *OPTIONS)
     assert "Stopped by a signal after iteration 3" in logs[0]
     iterations = {path.name for path in (tmp_path / "stopped").iterdir()}
     assert iterations == {"iter_2", "iter_3", "iter_4", "iter_5"}

@@ -23,7 +23,7 @@ def labelled(folder, name, label, split=None):
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((*label.shape, 3), 7, np.uint8)).save(path)
-    return LabelledImage(name, path.with_suffix(".json"), path.read_bytes, lambda height, width: label, split)
+    return LabelledImage(name, path.with_suffix(".json"), path.read_bytes, lambda height, width: label, split=split)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def read_coco(
         for image in part.images:
             draw = partial(draw_objects, image, numbers)
             labelled.append(
-                LabelledImage(image.file_name, Path(part.path), Path(image.path).read_bytes, draw, split or None)
+                LabelledImage(image.file_name, Path(part.path), Path(image.path).read_bytes, draw, split=split or None)
             )
     return Annotations(listed, labelled)
 

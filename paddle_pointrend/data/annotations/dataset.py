@@ -7,15 +7,17 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
-from paddle_pointrend.data.annotations.types import IGNORED, Annotations, LabelledImage
+from paddle_pointrend.data.annotations.types import IGNORED, AnnotatedImage, Annotations
 from paddle_pointrend.data.images import ImageError, read_image
 from paddle_pointrend.errors import UsageError
 
 SPLITS = ("train", "val")
+_Image = TypeVar("_Image", bound=AnnotatedImage)
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Found:
         ]
 
 
-def split_images(images: Sequence[LabelledImage], val_share: float, seed: int) -> dict[str, list[LabelledImage]]:
+def split_images(images: Sequence[_Image], val_share: float, seed: int) -> dict[str, list[_Image]]:
     """Divides images into train and val: as their source has, else by chance, the same for the same seed and names.
 
     Raises:
@@ -120,7 +122,7 @@ def write_dataset(
     return found
 
 
-def file_names(images: Sequence[LabelledImage]) -> dict[int, str]:
+def file_names(images: Sequence[AnnotatedImage]) -> dict[int, str]:
     """Makes the images' names in the data set: without blanks, which stand between the columns of PaddleSeg's lists.
 
     Returns:
@@ -130,7 +132,7 @@ def file_names(images: Sequence[LabelledImage]) -> dict[int, str]:
         UsageError: two images would have one name.
     """
     names: dict[int, str] = {}
-    owners: dict[str, LabelledImage] = {}
+    owners: dict[str, AnnotatedImage] = {}
     for image in images:
         path = PurePosixPath(*(part for part in PurePosixPath(image.name).parts if part not in ("..", "/", "//")))
         name = re.sub(r"\s+", "_", path.as_posix())
@@ -141,7 +143,7 @@ def file_names(images: Sequence[LabelledImage]) -> dict[int, str]:
     return names
 
 
-def copy_image(image: LabelledImage, target: Path) -> tuple[int, int]:
+def copy_image(image: AnnotatedImage, target: Path) -> tuple[int, int]:
     """Copies an image and reads it: its height and width. UsageError if it cannot be copied or read to its end."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:

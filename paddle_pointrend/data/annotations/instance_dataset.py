@@ -12,7 +12,7 @@ import numpy as np
 
 from paddle_pointrend.data.annotations.coco import find_annotations, read_objects
 from paddle_pointrend.data.annotations.dataset import copy_image, file_names, split_images
-from paddle_pointrend.data.annotations.types import LabelledImage
+from paddle_pointrend.data.annotations.types import AnnotatedImage
 from paddle_pointrend.data.coco import CocoData, CocoImage
 from paddle_pointrend.data.masks import decode_mask
 from paddle_pointrend.errors import UsageError, one_line
@@ -52,17 +52,17 @@ def write_instances(
     for data in parts.values():
         if (data.category_ids, data.class_names) != (first.category_ids, first.class_names):
             raise UsageError(f"{first.path} and {data.path} have different categories")
-    records, labelled = {}, []
+    records, listed = {}, []
     for split, data in parts.items():
         for record in data.images:
-            image = _as_labelled(record, data, split)
-            labelled.append(image)
+            image = _as_image(record, data, split)
+            listed.append(image)
             records[id(image)] = record
-    names = file_names(labelled)
+    names = file_names(listed)
     found = FoundInstances(first.class_names, {}, {})
     done = 0
     (folder / "annotations").mkdir()
-    for split, chosen in split_images(labelled, val_share, seed).items():
+    for split, chosen in split_images(listed, val_share, seed).items():
         content: dict[str, list[Any]] = {"images": [], "annotations": []}
         for image in chosen:
             size = copy_image(image, folder / "images" / names[id(image)])
@@ -79,13 +79,9 @@ def write_instances(
     return found
 
 
-def _as_labelled(record: CocoImage, data: CocoData, split: str) -> LabelledImage:
+def _as_image(record: CocoImage, data: CocoData, split: str) -> AnnotatedImage:
     path = Path(record.path)
-    return LabelledImage(record.file_name, Path(data.path), path.read_bytes, _no_label, split or None)
-
-
-def _no_label(height, width):
-    raise NotImplementedError("objects have masks of their own")
+    return AnnotatedImage(record.file_name, Path(data.path), path.read_bytes, split=split or None)
 
 
 def _add(content, record, name, size):

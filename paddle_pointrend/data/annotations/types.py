@@ -14,19 +14,28 @@ BACKGROUND_NAMES, IGNORED_NAMES = ("_background_", BACKGROUND), ("__ignore__",)
 
 
 @dataclass(frozen=True)
-class LabelledImage:
-    """One image and its label map, neither of them read yet.
+class AnnotatedImage:
+    """One image, not read yet.
 
     name: of the image, perhaps with folders, with its suffix. origin: the file that holds the annotation, for messages.
-    content: gives the image file's bytes. draw: takes the image's height and width, gives class ids uint8 [H, W], 255
-    where nothing is judged; raises UsageError. split: "train" or "val" where the source has decided.
+    content: gives the image file's bytes. split: "train" or "val" where the source has decided.
     """
 
     name: str
     origin: Path
     content: Callable[[], bytes]
+    split: str | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class LabelledImage(AnnotatedImage):
+    """One image and its label map, neither of them read yet.
+
+    draw: takes the image's height and width, gives class ids uint8 [H, W], 255 where nothing is judged; raises
+    UsageError.
+    """
+
     draw: Callable[[int, int], np.ndarray]
-    split: str | None = None
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,9 @@ def read_voc(
         name = image.relative_to(images)
         split = splits.get(name.with_suffix("").as_posix())
         if split or not splits:
-            labelled.append(LabelledImage(name.as_posix(), mask, image.read_bytes, partial(draw, mask, ids), split))
+            labelled.append(
+                LabelledImage(name.as_posix(), mask, image.read_bytes, partial(draw, mask, ids), split=split)
+            )
     left_out = len(pairs) - len(labelled)
     notes = [f"{left_out} masks stand in neither train.txt nor val.txt and were left out"] if left_out else []
     return Annotations(classes, labelled, notes)
