@@ -4,6 +4,7 @@ import argparse
 import tempfile
 
 import numpy as np
+from paddleseg.cvlibs import Config
 from paddleseg.utils import logger
 
 from paddle_pointrend.cli.common import add_config_arguments, make_save_dir, positive_int, set_device
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
             f"--config {args.config}: networks of instances cannot be exported yet; predict runs them unexported"
         )
     _check_int8_arguments(args)
-    images = _calibration_images(args.calibration, config) if args.precision == "int8" else []
+    images = calibration_inputs(args.calibration, config) if args.precision == "int8" else []
     model = load_model(config, args.model_path)
     make_save_dir(args.save_dir)
     try:
@@ -100,8 +101,12 @@ def _check_int8_arguments(args):
         raise UsageError(str(error)) from error
 
 
-def _calibration_images(folder, config):
-    """Reads images into the network's inputs, float32 [1, C, H, W]."""
+def calibration_inputs(folder: str, config: Config) -> list[np.ndarray]:
+    """Reads images of a folder or list, at most MOST_IMAGES, into the network's inputs, float32 [1, C, H, W].
+
+    Raises:
+        UsageError: there are none, or one of them cannot be read.
+    """
     preprocess = val_preprocessing(config)
     try:
         files = evenly(find_images(folder)[0], MOST_IMAGES)

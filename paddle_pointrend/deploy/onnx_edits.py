@@ -60,20 +60,20 @@ def lift_size_concats(model: ModelProto) -> None:
 
     inferred = shape_inference.infer_shapes(model).graph.value_info
     kinds = {value.name: value.type.tensor_type for value in inferred}
-    sizes = [node for node in model.graph.node if node.op_type == "Concat" and _is_size(kinds.get(node.output[0]))]
     row, flat = "size_row", "size_flat"
     for name, shape in ((row, [1, -1]), (flat, [-1])):
         model.graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), name))
-    for node in sizes:
-        rows = [f"{node.name}_row_{i}" for i in range(len(node.input))]
-        for part, name in zip(node.input, rows):
-            model.graph.node.append(helper.make_node("Reshape", [part, row], [name], name))
-        whole = f"{node.name}_rows"
-        model.graph.node.append(helper.make_node("Reshape", [whole, flat], [node.output[0]], f"{node.name}_flat"))
-        del node.input[:], node.output[:], node.attribute[:]
-        node.input.extend(rows)
-        node.output.append(whole)
-        node.attribute.append(helper.make_attribute("axis", 1))
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type != "Concat" or not _is_size(kinds.get(node.output[0])):
+            nodes.append(node)
+            continue
+        rows, whole = [f"{node.name}_row_{i}" for i in range(len(node.input))], f"{node.name}_rows"
+        nodes += [helper.make_node("Reshape", [part, row], [name], name) for part, name in zip(node.input, rows)]
+        nodes.append(helper.make_node("Concat", rows, [whole], node.name, axis=1))
+        nodes.append(helper.make_node("Reshape", [whole, flat], [node.output[0]], f"{node.name}_flat"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _is_size(kind):

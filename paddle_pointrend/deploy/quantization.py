@@ -40,7 +40,8 @@ PERCENTILE = 99.999  # of the values of an activation its range holds
 # not more than this share of the layers: the rest is then noise of all layers alike.
 MOST_NOISE = 1e-3
 MOST_FLOAT_LAYERS = 0.1
-_SENSITIVITY_IMAGES, _SENSITIVITY_SIDE = 4, 512  # images for it, and their largest side: others are cropped
+_SENSITIVITY_IMAGES = 4
+_SIDE = 512  # of larger images a part is taken: calibrating holds all maps of one in memory
 _QUANTISED_TYPES = ["Conv", "Relu", "Clip"]  # an activation's range makes its ReLU part of the rounding
 
 
@@ -101,11 +102,12 @@ def quantize_export(
     parts = find_parts(model)
     if not parts.layers:
         raise ExportError(f"{source} has no convolutions to quantise: export it without --precision int8")
-    coarse = extract(model, parts.maps)
-    ranges = calibrate(coarse, images, progress=progress)
-    float_layers = find_sensitive_layers(coarse, parts, ranges, images, progress=progress) if sensitivity else []
+    coarse, crops = extract(model, parts.maps), _crops(images)
+    ranges = calibrate(coarse, crops, progress=progress)
+    float_layers = find_sensitive_layers(coarse, parts, ranges, crops, progress=progress) if sensitivity else []
     int8_layers = [name for name in parts.layers if name not in float_layers]
     quantised = quantize(model, ranges, int8_layers)
+    lift_size_concats(quantised)
     different = None
     if parts.coarse_logits is not None:
         both = [extract(network, [parts.coarse_logits]) for network in (coarse, quantised)]
@@ -124,7 +126,7 @@ def quantize_export(
 def calibrate(model: ModelProto, images: Sequence[np.ndarray], *, progress: bool = True) -> TensorsData:
     """Reads the ranges of activations off images: of each what lies between the two outer percentiles.
 
-    Memory holds the maps of one image at a time.
+    Memory holds all maps of one image at a time.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
@@ -172,7 +174,7 @@ def find_sensitive_layers(
     """
     wanted = [parts.coarse_logits] if parts.coarse_logits else parts.maps
     network = extract(coarse, wanted)
-    some = [_crop(image) for image in evenly(images, _SENSITIVITY_IMAGES)]
+    some = evenly(images, _SENSITIVITY_IMAGES)
     expected = _run(network, some)
     inside = {node.name for node in network.graph.node}
     layers = [name for name in parts.layers if name in inside]
@@ -214,7 +216,6 @@ def quantize(model: ModelProto, ranges: TensorsData, layers: Collection[str]) ->
     with _silence():
         quantizer.quantize_model()
     keep_weights_in_float(quantizer.model.model)
-    lift_size_concats(quantizer.model.model)
     quantizer.model.topological_sort()
     return quantizer.model.model
 
@@ -258,10 +259,11 @@ def _different_labels(found, expected):
     return float(np.mean([(a[0].argmax(axis=1) != b[0].argmax(axis=1)).mean() for a, b in zip(found, expected)]))
 
 
-def _crop(image):
-    """The middle of an image [N, C, H, W], at most _SENSITIVITY_SIDE each way."""
-    for axis in (2, 3):
-        size = image.shape[axis]
-        start = max(0, (size - _SENSITIVITY_SIDE) // 2)
-        image = np.take(image, range(start, min(size, start + _SENSITIVITY_SIDE)), axis=axis)
-    return np.ascontiguousarray(image)
+def _crops(images):
+    """Parts of images [N, C, H, W] at random places, _SIDE each way or the whole of a smaller one."""
+    random = np.random.default_rng(0)
+    crops = []
+    for image in images:
+        y, x = (random.integers(max(0, size - _SIDE) + 1) for size in image.shape[2:])
+        crops.append(np.ascontiguousarray(image[:, :, y : y + _SIDE, x : x + _SIDE]))
+    return crops

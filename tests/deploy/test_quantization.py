@@ -192,6 +192,18 @@ def test_calibration_cuts_off_outliers(case):
     assert (low, high) == pytest.approx(tuple(expected), abs=10)  # the histogram's bins are 10 wide
 
 
+def test_of_large_images_a_part_is_taken(monkeypatch):
+    monkeypatch.setattr(quantization, "_SIDE", 16)
+    images = images_of([(16, 40), (10, 12), (30, 17)])
+    crops = quantization._crops(images)
+    assert [crop.shape for crop in crops] == [(1, 3, 16, 16), (1, 3, 10, 12), (1, 3, 16, 16)]
+    for image, crop in zip(images, crops):
+        height, width = crop.shape[2:]
+        windows = np.lib.stride_tricks.sliding_window_view(image[0, 0], (height, width))
+        assert (windows == crop[0, 0]).all(axis=(2, 3)).sum() == 1
+    assert not np.array_equal(crops[0], images[0][:, :, :16, :16])
+
+
 def test_the_folder_says_how_it_was_quantised(case):
     _, float32, int8, done = case
     deploy, before = (yaml.safe_load((folder / "deploy.yaml").read_text()) for folder in (int8, float32))

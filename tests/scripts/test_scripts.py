@@ -189,6 +189,24 @@ def test_compare_runtimes_counts_every_pixel_of_every_runtime(tiny_model, tmp_pa
     assert "| paddle-inference | refined |" in capsys.readouterr().out
 
 
+def test_compare_runtimes_in_int8(tiny_model, tiny_dataset, tmp_path, capsys):
+    for package in ("onnxruntime", "paddle2onnx", "ml_dtypes"):
+        pytest.importorskip(package)
+    script, names = _load("compare_runtimes"), ["onnxruntime", "onnxruntime-int8-all"]
+    with pytest.raises(SystemExit):
+        script.main([*tiny_model, "--runtimes", *names])
+    assert "entries in int8 need --calibration" in capsys.readouterr().err
+    arguments = ["--calibration", str(tiny_dataset / "images"), "--save_dir", str(tmp_path / "out")]
+    script.main([*tiny_model, "--runtimes", *names, *arguments])
+    records = json.loads((tmp_path / "out" / "compare_runtimes.json").read_text())[2:]
+    assert [(record["runtime"], record["part"]) for record in records] == [
+        (name, part) for name in names for part in ("coarse", "refined")
+    ]
+    assert all(record["different"] / record["pixels"] < 1e-3 for record in records[:2])
+    assert all(0 < record["different"] / record["pixels"] < 0.2 for record in records[2:])
+    assert records[1]["time"] == 1
+
+
 def test_compare_runtimes_sees_what_differs():
     script = _load("compare_runtimes")
     model = types.SimpleNamespace(predict_both=lambda images: (images, images))
@@ -211,5 +229,5 @@ def test_compare_runtimes_sees_what_differs():
     ]  # fmt: skip
     assert record == {
         "runtime": "onnxruntime", "part": "refined", "max_difference": 1.0, "different": 2, "pixels": 4,
-        "miou": 0.25, "boundary_iou": 0.25,
+        "miou": 0.25, "boundary_iou": 0.25, "seconds": pytest.approx(0, abs=1), "time": 1.0,
     }  # fmt: skip
