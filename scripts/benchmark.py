@@ -5,17 +5,19 @@
     python scripts/benchmark.py --network r50_cityscapes --sizes 128x256 --batches 1 --rounds 3 --budget 10 \
         --resolutions 128x256 256x512 --points 256 1024           # a try, minutes
 
-Weights are random, the same on both sides; "-bf16" computes in bfloat16, all else in float32. Every entry lives in a
-process of its own, and those of a group run alternately, round by round, mmsegmentation among them: only ratios within
-a round mean anything on a machine that does other things too. Sections:
+Weights are random, the same on both sides; "-bf16" computes in bfloat16, all else in float32. "mmsegmentation-..." is
+what a torch user gets with a line: channels_last, torch.compile, torch.onnx.export in ONNX Runtime or OpenVINO. Every
+entry lives in a process of its own, and those of a group run alternately, round by round, mmsegmentation among them:
+only ratios within a round mean anything on a machine that does other things too. Sections:
 
     runtimes     whole networks: time and peak memory
-    fidelity     exported against eager: logits and labels
+    fidelity     logits and labels against mmsegmentation's
     refinement   its time against resolution, and mmsegmentation's point head on the same maps
     points       its time against the number of points
-    training     a step of PointRend against one of SemanticFPN
+    training     a step of ours, of SemanticFPN's alone, and of mmsegmentation's
 
-Results go to --save_dir after each section; another run replaces what it measures anew.
+Results go to --save_dir after each section: benchmark.json has every round, benchmark.md and benchmark.png are made of
+it; another run replaces what it measures anew. docs/benchmarks.json is such a file.
 """
 
 import argparse
@@ -52,12 +54,17 @@ def _parser():
     parser.add_argument("--points", nargs="+", type=positive_int, default=[1024, 4096, 8192, 16384, 32768, 65536])
     parser.add_argument("--images", type=positive_int, default=8, help="of the section fidelity")
     parser.add_argument("--rounds", type=positive_int, default=15)
-    parser.add_argument("--training_rounds", type=positive_int, default=5)
     parser.add_argument("--budget", type=positive_float, default=60, help="seconds for the rounds of an entry")
     parser.add_argument(
         "--alive", type=positive_int, default=3, help="processes that live at the same time, idle or not"
     )
     parser.add_argument("--threads", type=positive_int, default=2)
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "processor"),
+        default="wall",
+        help="processor: time that a process computed, with --threads 1 the measure on a machine that others use",
+    )
     parser.add_argument("--save_dir", type=pathlib.Path, default=pathlib.Path("output/benchmark"))
     return parser
 

@@ -52,12 +52,17 @@ def segmentor_alone(config):
     return config
 
 
-def step_of(config, config_path):
-    """A function of (images [N, 3, H, W], labels [N, H, W]): one training step, from random weights on."""
+def step_of(config, config_path, to_static=False):
+    """A function of (images [N, 3, H, W], labels [N, H, W]): one training step, from random weights on.
+
+    With `to_static` the network is traced first, as the trainer does with --to_static_training.
+    """
     drop_pretrained(config.dic["model"])
     builder = SegBuilder(config)
     model, optimizer, losses = (build(builder, config_path, part) for part in ("model", "optimizer", "loss"))
     model.train()
+    if to_static:
+        model = paddle.jit.to_static(model)
     loss_computation = importlib.import_module("paddleseg.core.train").loss_computation
 
     def step(images, labels):

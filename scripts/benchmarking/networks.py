@@ -4,7 +4,7 @@ Every function here runs in a process of its own and imports only what its side 
 process is the memory of that side: mmsegmentation's does not hold Paddle.
 
 A spec is a dict: "entry" (the name in the tables), "shape" [N, H, W] of the images, "folder" (what `prepare` or
-`prepare_stub` wrote), "network" (a key of NETWORKS), "threads".
+`prepare_stub` wrote), "network" (a key of NETWORKS), "threads", "clock".
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from benchmarking import torch_networks
+from benchmarking.torch_networks import REFERENCE
 
 if TYPE_CHECKING:
     from paddle_pointrend.deploy.runtimes import Runtime
@@ -32,6 +35,7 @@ RUNTIMES = {"onnxruntime": "onnx", "openvino": "onnx", "openvino-bf16": "onnx", 
 REDUCED = "-bf16"
 SEED = 0
 NUM_CLASSES, FINE_CHANNELS, STRIDE = 19, 256, 4  # of the stub
+prepare_torch = torch_networks.prepare_torch  # processes look for their task here
 
 
 def prepare(spec: Spec) -> None:
@@ -45,7 +49,7 @@ def prepare(spec: Spec) -> None:
     config, _ = NETWORKS[spec["network"]]
     reference = MMSegReference(spec["network"])
     state = random_state(reference.shapes(), SEED)
-    np.savez(folder / "mmsegmentation.npz", **state)
+    np.savez(folder / f"{REFERENCE}.npz", **state)
     model = build(CONFIGS / config).model
     load_reference_state(model, state, "mmseg")
     paddle.save(model.state_dict(), str(folder / "model.pdparams"))
@@ -82,7 +86,8 @@ def network(spec: Spec) -> Callable[[], np.ndarray]:
 
 def outputs(spec: Spec) -> Callable[[], np.ndarray]:
     """Makes a function as `network` does, but the images go through it one after the other."""
-    call, images = _network(spec), random_images(spec["shape"])
+    count, *size = spec["shape"]
+    call, images = _network({**spec, "shape": (1, *size)}), random_images((count, *size))
     return lambda: np.concatenate([call(image[None]) for image in images])
 
 
@@ -92,8 +97,8 @@ def _network(spec):
     folder = pathlib.Path(spec["folder"])
     if side in RUNTIMES:
         return load_entry(side, folder / f"{part or 'pointrend'}-{RUNTIMES[side]}", spec["threads"])
-    if side.removesuffix(REDUCED) == "mmsegmentation":
-        return _mmsegmentation(spec, reduced=side.endswith(REDUCED))
+    if side in (*torch_networks.EAGER, *torch_networks.EXPORTED):
+        return torch_networks.torch_network(spec)
     if side == "paddleseg":
         return _eager(_paddleseg(NETWORKS[spec["network"]][1]))
     model = _ours(spec["network"], folder)
@@ -112,16 +117,29 @@ def refinement(spec: Spec) -> Callable[[], Any]:
         name = part or f"pointrend-{spec['points']}"
         call = load_entry(side, folder / f"stub-{name}-{RUNTIMES[side]}", spec["threads"])
         return lambda: call(images)
-    return (_torch_refinement if side == "mmsegmentation" else _eager_refinement)(spec, images)
+    return (torch_networks.torch_refinement if side == REFERENCE else _eager_refinement)(spec, images)
 
 
-def training(spec: Spec) -> Callable[[], list]:
-    """Makes a function that times training steps: a list of [SemanticFPN's seconds, PointRend's] of each round."""
+def training(spec: Spec) -> Callable[[], Any]:
+    """Makes a function that takes one training step of the entry's network on random images and labels.
+
+    "paddle", "coarse paddle" (SemanticFPN alone), "paddle-static" (as `train --to_static_training`), mmsegmentation's.
+    """
+    images = random_images(spec["shape"])
+    labels = np.random.default_rng(SEED).integers(NUM_CLASSES, size=spec["shape"])
+    if spec["entry"] == REFERENCE:
+        return torch_networks.torch_training(spec, images, labels)
+    import paddle
     import training_step
 
-    config, _ = NETWORKS[spec["network"]]
-    count, *size = spec["shape"]
-    return lambda: training_step.measure(str(CONFIGS / config), size, count, spec["rounds"]).tolist()
+    part, _, side = spec["entry"].rpartition(" ")
+    path = str(CONFIGS / NETWORKS[spec["network"]][0])
+    config = training_step.load_config(path)
+    if part == "coarse":
+        config = training_step.segmentor_alone(config)
+    step = training_step.step_of(config, path, to_static=side == "paddle-static")
+    images, labels = paddle.to_tensor(images), paddle.to_tensor(labels)
+    return lambda: step(images, labels)
 
 
 def random_images(shape: tuple[int, int, int]) -> np.ndarray:
@@ -187,30 +205,6 @@ def _paddleseg(backbone):
     return model
 
 
-def _mmsegmentation(spec, reduced):
-    import torch
-
-    torch.set_num_threads(spec["threads"])
-    from torch_parity.mmseg_reference import MMSegReference
-
-    reference = MMSegReference(spec["network"])
-    with np.load(pathlib.Path(spec["folder"]) / "mmsegmentation.npz") as state:
-        reference.load(state)
-    model = reference.model.eval()
-    metas = _image_metas(spec["shape"])
-
-    @torch.inference_mode()
-    def call(images):
-        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
-            return model.inference(torch.from_numpy(images), metas).float().numpy()
-
-    return call
-
-
-def _image_metas(shape):
-    return [{"img_shape": tuple(shape[1:]), "ori_shape": tuple(shape[1:])}] * shape[0]
-
-
 def _stub(points=8196):
     """Builds a PointRendSeg on a stub: strided 4x4 convolution to the fine features, 1x1 to the coarse logits."""
     import paddle
@@ -255,40 +249,3 @@ def _eager_refinement(spec, images):
         return model.refine(coarse_logits, fine_features, size)
 
     return call
-
-
-def _torch_refinement(spec, images):
-    """Runs mmsegmentation's point head with the stub's weights, on the stub's maps, and so on the same values."""
-    import torch
-
-    torch.set_num_threads(spec["threads"])
-    from torch_parity.mmseg_reference import MMSegReference
-
-    with np.load(pathlib.Path(spec["folder"]) / "stub.npz") as file:
-        state = {name: torch.from_numpy(array) for name, array in file.items()}
-    model = MMSegReference("r50_cityscapes").model.eval()
-    head, test_cfg = model.decode_head[1], model.test_cfg
-    del model
-    test_cfg.subdivision_num_points = spec["points"]
-    head.load_state_dict({_torch_name(name): state[name] for name in state if name.startswith("point_head.")})
-    metas = _image_metas(spec["shape"])
-    with torch.inference_mode():
-        maps = torch.from_numpy(images)
-        fine = torch.conv2d(maps, state["segmentor.fine.weight"], state["segmentor.fine.bias"], stride=STRIDE)
-        coarse_logits = torch.conv2d(fine, state["segmentor.coarse.weight"], state["segmentor.coarse.bias"])
-        del maps
-
-    @torch.inference_mode()
-    def call():
-        return head.predict([fine], coarse_logits, metas, test_cfg)
-
-    return call
-
-
-def _torch_name(name):
-    """Translates the name of a parameter of our point head to mmsegmentation's."""
-    name = name.removeprefix("point_head.").replace("predictor.", "fc_seg.")
-    if name.startswith("layers."):
-        _, number, parameter = name.split(".")
-        return f"fcs.{number}.conv.{parameter}"
-    return name

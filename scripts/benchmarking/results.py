@@ -10,8 +10,9 @@ import platform
 import re
 from typing import Any
 
-from benchmarking.report import REFERENCE, Record, Section
+from benchmarking.report import Record, Section
 from benchmarking.tables import markdown
+from benchmarking.torch_networks import REFERENCE
 from paddle_pointrend.files import write_json, write_whole
 
 PACKAGES = (
@@ -30,7 +31,8 @@ PACKAGES = (
 def merged(old: list[Record], new: list[Record]) -> list[Record]:
     """Joins the records of a section: new ones, and old ones of what was not measured anew; groups stay whole."""
     renewed = {_measured_thing(record) for record in new}
-    stale = [record for record in old if _measured_thing(record) in renewed and record.get("entry") != REFERENCE]
+    references = (REFERENCE, f"coarse {REFERENCE}")
+    stale = [r for r in old if _measured_thing(r) in renewed and r.get("entry") not in references]
     groups = {record.get("group") for record in stale}
     kept = [record for record in old if (record["group"] not in groups if "group" in record else record not in stale)]
     first = 1 + max((record.get("group", 0) for record in kept), default=-1)
@@ -38,7 +40,7 @@ def merged(old: list[Record], new: list[Record]) -> list[Record]:
 
 
 def _measured_thing(record):
-    return (*record["shape"], *(record.get(key) for key in ("entry", "runtime", "part", "points")))
+    return (*record["shape"], *(record.get(key) for key in ("entry", "part", "points")))
 
 
 def machine() -> dict[str, Any]:
@@ -60,10 +62,10 @@ def machine() -> dict[str, Any]:
 
 
 def save(report: dict[str, Section], save_dir: pathlib.Path) -> None:
-    """Writes benchmark.json, benchmark.md and the pictures."""
+    """Writes benchmark.json, benchmark.md and benchmark.png."""
     from benchmarking.plots import draw
 
     write_json(save_dir / "benchmark.json", report)
     write_whole(save_dir / "benchmark.md", markdown(report).encode())
-    for name, png in draw(report).items():
-        write_whole(save_dir / name, png)
+    if "runtimes" in report:
+        write_whole(save_dir / "benchmark.png", draw(report["runtimes"]))

@@ -8,11 +8,14 @@ import pathlib
 import numpy as np
 from tqdm import tqdm
 
-from benchmarking.networks import REDUCED, RUNTIMES
-from benchmarking.report import REFERENCE, Record
+from benchmarking import torch_networks
+from benchmarking.networks import RUNTIMES
+from benchmarking.report import Record
+from benchmarking.torch_networks import REFERENCE
 from benchmarking.workers import Worker, WorkerError, measure, run_once
 
-ENTRIES = (*RUNTIMES, f"{REFERENCE}{REDUCED}", "paddle", "paddleseg")
+ENTRIES = (*RUNTIMES, *torch_networks.EXPORTED, *torch_networks.EAGER[1:], "paddle", "paddleseg")
+EXPORTED = (*RUNTIMES, *torch_networks.EXPORTED)
 STEP_POINTS = 8196  # mmsegmentation's
 
 
@@ -32,18 +35,20 @@ class Benchmark:
         self.prepared = set()
 
     def section_runtimes(self) -> list[Record]:
-        units = [[entry, f"coarse {entry}"] if entry in RUNTIMES else [entry] for entry in self.args.entries]
-        groups = grouped(units, self.args.alive)
+        units = [[entry, f"coarse {entry}"] if entry in EXPORTED else [entry] for entry in self.args.entries]
+        groups = grouped([[f"coarse {REFERENCE}"], *units], self.args.alive)
         shapes = [(batch, *size) for batch in self.args.batches for size in self.args.sizes]
-        self._prepare("prepare", formats=self._formats(self.runtimes))
+        self._prepare_networks(shapes)
         return self._measured("network", [(shape, None, group) for shape in shapes for group in groups])
 
     def section_fidelity(self) -> list[Record]:
-        self._prepare("prepare", formats=self._formats(self.runtimes))
+        self._prepare_networks([(1, *size) for size in self.args.sizes])
+        entries = [entry for entry in self.args.entries if entry != "paddleseg"]  # its weights are its own
         records = []
         for size in tqdm(self.args.sizes, desc="fidelity"):
-            for part in ("coarse", "pointrend"):
-                records += self._differences((self.args.images, *size), part)
+            shape = (self.args.images, *size)
+            records += self._differences(shape, "coarse", [entry for entry in entries if entry in EXPORTED])
+            records += self._differences(shape, "pointrend", entries)
         return records
 
     def section_refinement(self) -> list[Record]:
@@ -53,15 +58,10 @@ class Benchmark:
         return self._refinement([((1, *self.args.sizes[0]), count) for count in self.args.points])
 
     def section_training(self) -> list[Record]:
-        shape, record = (1, *self.args.sizes[0]), {"error": None}
-        print(f"training: {self.args.training_rounds} steps of each, and one before", flush=True)
-        try:
-            spec = self._spec("training", "training", shape, rounds=self.args.training_rounds)
-            reply = run_once(spec, self.logs / "training.log")
-            record |= {"seconds": reply["result"], "peak_bytes": reply["peak_bytes"]}
-        except WorkerError as error:
-            record["error"] = str(error)
-        return [{"shape": list(shape), **record}]
+        shapes = [(1, *size) for size in self.args.sizes[:1]]
+        units = [["paddle", "coarse paddle"], ["paddle-static"]]
+        groups = grouped(units, self.args.alive)
+        return self._measured("training", [(shape, None, group) for shape in shapes for group in groups])
 
     def _refinement(self, workloads):
         best = self.runtimes[:1]
@@ -81,41 +81,40 @@ class Benchmark:
                     records.append({**record, "group": number, "points": points})
         return records
 
-    def _differences(self, shape, part):
-        """Measures how far the exported network is from the eager one, image by image, one record for each runtime."""
+    def _differences(self, shape, part, entries):
+        """Measures how far entries are from the reference, image by image, one record for each."""
         prefix = "coarse " if part == "coarse" else ""
-        files = {entry: self.folder / f"{entry}.npy" for entry in ("paddle", *self.runtimes)}
+        files = {entry: self.folder / f"{entry}.npy" for entry in (REFERENCE, *entries)}
         records = []
         for entry, file in files.items():
-            record = {
-                "runtime": entry,
-                "format": RUNTIMES.get(entry),
-                "shape": list(shape),
-                "part": part,
-                "error": None,
-            }
+            record = {"entry": entry, "shape": list(shape), "part": part, "error": None}
             try:
-                spec = self._spec("outputs", f"{prefix}{entry}", shape)
-                run_once(spec, self.logs / "fidelity.log", save=file)
+                run_once(self._spec("outputs", f"{prefix}{entry}", shape), self.logs / "fidelity.log", save=file)
             except WorkerError as error:
-                if entry == "paddle":
+                if entry == REFERENCE:
                     raise
                 record["error"] = str(error)
             else:
-                if entry != "paddle":
-                    record |= differences(np.load(file, "r"), np.load(files["paddle"], "r"))
+                if entry != REFERENCE:
+                    record |= differences(np.load(file, "r"), np.load(files[REFERENCE], "r"))
                     file.unlink()  # of large images it is gigabytes
             records.append(record)
-        for file in files.values():
-            file.unlink(missing_ok=True)
+        files[REFERENCE].unlink()
         return records[1:]
 
-    def _prepare(self, task, **options):
+    def _prepare_networks(self, shapes):
+        """Writes weights, our exported networks, and torch's, which are of one shape each."""
+        self._prepare("prepare", formats=self._formats(self.runtimes))
+        if any(entry in torch_networks.EXPORTED for entry in self.args.entries):
+            for shape in shapes:
+                self._prepare("prepare_torch", shape)
+
+    def _prepare(self, task, shape=(1, 1, 1), **options):
         """Runs a task that writes what the entries need; once."""
-        if task not in self.prepared:
+        if (task, shape) not in self.prepared:
             print(f"{task.replace('_', ' ')}: weights and exported networks", flush=True)
-            Worker(self._spec(task, task, (1, 1, 1), **options), self.logs / f"{task}.log").close()
-            self.prepared.add(task)
+            Worker(self._spec(task, task, shape, **options), self.logs / f"{task}.log").close()
+            self.prepared.add((task, shape))
 
     def _spec(self, task, entry, shape, **options):
         args = self.args
@@ -123,7 +122,7 @@ class Benchmark:
         if RUNTIMES.get(entry.split()[-1]) == "onnx":
             # The third image of a size is the one for which such a runtime compiles; and it does not need Paddle.
             options |= {"warmups": 3, "environment": {"PADDLE_POINTREND_RUNTIME_ONLY": "1"}}
-        return {**spec, "threads": args.threads, **options}
+        return {**spec, "threads": args.threads, "clock": args.clock, **options}
 
     @staticmethod
     def _formats(runtimes):

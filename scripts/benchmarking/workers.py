@@ -219,15 +219,16 @@ def serve(spec: Spec) -> None:
         channel.flush()
 
     _limit_memory()
+    clock = time.process_time if spec.get("clock") == "processor" else time.perf_counter
     try:
         from benchmarking import networks
 
         run = getattr(networks, spec["task"])(spec)
         reply(peak_bytes=_peak_bytes())
         for line in sys.stdin:
-            start = time.perf_counter()
+            start = clock()
             result = run()
-            content = {"seconds": time.perf_counter() - start, "peak_bytes": _peak_bytes()}
+            content = {"seconds": clock() - start, "peak_bytes": _peak_bytes()}
             if isinstance(result, list):
                 content["result"] = result
             elif save := json.loads(line)["save"]:

@@ -4,6 +4,7 @@ import importlib.util
 import pathlib
 import sys
 import types
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class MMSegReference(Reference):
 
         self.model.eval()
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        sample = _mmseg_samples(image.shape[:2], [None])[0]
+        sample = mmseg_samples(image.shape[:2], [None])[0]
         with torch.no_grad():
             return as_array(self.model.test_step({"inputs": [pixels], "data_samples": [sample]})[0].seg_logits.data)
 
@@ -72,7 +73,7 @@ class MMSegReference(Reference):
         return self.model.inference(images, [{"img_shape": size, "ori_shape": size}] * len(images))
 
     def _losses(self, images, labels):
-        losses = self.model.loss(images, _mmseg_samples(images.shape[2:], labels))
+        losses = self.model.loss(images, mmseg_samples(images.shape[2:], labels))
         return losses["decode_0.loss_ce"], losses["decode_1.pointloss_ce"]
 
     def _sample(self, logits, num_points):
@@ -116,7 +117,8 @@ def _point_operations():
     return module
 
 
-def _mmseg_samples(size, labels):
+def mmseg_samples(size: Sequence[int], labels: Iterable) -> list:
+    """Makes mmsegmentation's samples of images of one size (height, width); a label is integers [H, W], or None."""
     import torch
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample

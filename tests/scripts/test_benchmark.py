@@ -5,7 +5,7 @@ import json
 import benchmark
 import numpy as np
 import pytest
-from benchmarking import networks, results, sections, workers
+from benchmarking import networks, results, sections, torch_networks, workers
 from benchmarking import report as benchmark_report
 from tqdm import tqdm
 
@@ -55,7 +55,7 @@ def _refinement(shape, scale, points=8196):
 
 @pytest.fixture
 def report():
-    fidelity = {"runtime": "openvino", "format": "onnx", "shape": [1, 512, 1024], "error": None}
+    fidelity = {"entry": "openvino", "shape": [8, 512, 1024], "error": None}
     values = {"max_difference": 3e-5, "labels_different": 2e-5}
     sizes = {(1, 512, 1024): 1, (1, 1024, 2048): 4}
     return {
@@ -63,9 +63,7 @@ def report():
         "fidelity": _section([{**fidelity, "part": part, **values} for part in ("coarse", "pointrend")]),
         "refinement": _section([record for size in sizes.items() for record in _refinement(*size)]),
         "points": _section([record for i in (1, 4) for record in _refinement((1, 512, 1024), i, 1024 * i)]),
-        "training": _section(
-            [{"shape": [1, 512, 1024], "seconds": [[2, 3], [4, 5]], "peak_bytes": 5e9, "error": None}]
-        ),
+        "training": _section([_record("mmsegmentation", [2.0, 4.0]), _record("paddle", [3.0, 5.0], peak=5e9)]),
     }
 
 
@@ -79,11 +77,10 @@ def test_ratios_are_taken_within_a_round_and_a_group():
     assert rows["paddleseg"]["ratio"] is None and rows["paddleseg"]["error"] == "MemoryError: no"
 
 
-def test_refinement_is_what_it_adds_to_the_coarse_network_of_its_runtime(report):
+def test_refinement_is_what_it_adds_to_the_coarse_network_of_its_runtime():
     shares = benchmark_report.share_rows(_runtimes())
     assert shares["openvino"][1] == pytest.approx(0.8 / 0.77 - 1)
     assert set(shares) == {"openvino", "onnxruntime"}
-    assert benchmark_report.best_runtime(report["runtimes"]) == "openvino"
     seconds = benchmark_report.refinement_seconds(_refinement((1, 512, 1024), 1))
     np.testing.assert_allclose(seconds["openvino"], [0.05, 0.1])
     assert list(seconds) == ["mmsegmentation", "paddle", "openvino"]
@@ -100,59 +97,29 @@ def test_growth_is_the_exponent_of_time_in_pixels(report):
     )
 
 
-def test_targets_are_those_that_were_measured(report):
-    found = {sentence: (value, bound) for sentence, value, bound in benchmark_report.targets(report)}
-    assert found["openvino to mmsegmentation, 1x512x1024"] == (pytest.approx(0.4), 0.5)
-    assert found["refinement on top of coarse, openvino, 1x512x1024"] == (pytest.approx(0.8 / 0.77 - 1), 0.08)
-    assert found["eager refinement to torch's, 1x1024x2048"] == (pytest.approx(0.5), 1)
-    assert found["coarse logits, largest difference, openvino (onnx), 1x512x1024"] == (3e-5, 1e-4)
-    assert found["pixels of another label, share, openvino (onnx), 1x512x1024"] == (2e-5, 1e-5)
-    assert benchmark_report.targets({}) == []
-    failed = {**report["fidelity"]["records"][0], "error": "no"}
-    del failed["max_difference"]
-    [(_, value, bound)] = benchmark_report.targets({"fidelity": _section([failed])})
-    assert not value <= bound
-    large = {"runtimes": _section([{**record, "shape": [1, 1024, 2048]} for record in _runtimes()])}
-    assert (
-        "peak memory, openvino to mmsegmentation, 1x1024x2048",
-        pytest.approx(2 / 3),
-        1.0,
-    ) in benchmark_report.targets(large)
-
-
-def test_bfloat16_is_judged_by_its_time_alone(report):
-    fast = [_record("openvino-bf16", [0.1, 0.2, 0.3]), _record("coarse openvino-bf16", [0.05, 0.1, 0.15])]
-    reference, *rest = _runtimes()
-    fidelity = [{**record, "runtime": "openvino-bf16"} for record in report["fidelity"]["records"]]
-    section = {"runtimes": _section([reference, *fast, *rest]), "fidelity": _section(fidelity)}
-    assert benchmark_report.best_runtime(section["runtimes"]) == "openvino"
-    found = {sentence: value for sentence, value, _ in benchmark_report.targets(section)}
-    assert found == {
-        "openvino to mmsegmentation, 1x512x1024": pytest.approx(0.4),
-        "openvino-bf16 to mmsegmentation, 1x512x1024": pytest.approx(0.1),
-        "refinement on top of coarse, openvino, 1x512x1024": pytest.approx(0.8 / 0.77 - 1),
-    }
-
-
 def test_report_is_written_and_reads_back(report, tmp_path):
     results.save(report, tmp_path)
     assert json.loads((tmp_path / "benchmark.json").read_text()) == report
-    pictures = {path.name: path.read_bytes()[:4] for path in tmp_path.glob("*.png")}
-    assert pictures == dict.fromkeys(("times.png", "memory.png", "refinement.png", "points.png"), PNG)
+    assert [path.read_bytes()[:4] for path in tmp_path.glob("*.png")] == [PNG]
     text = (tmp_path / "benchmark.md").read_text()
-    assert "| openvino | 3 | 0.800 (0.600 to 1.300) | 0.400 (0.400 to 0.500) | 1000 | 2000 |" in text
-    assert "| paddle | 1 (cold) | 8.000 (8.000 to 8.000) |" in text
-    assert "| paddleseg (MemoryError: no) | 0 | - | - | 1000 | - |" in text
-    assert "| 1x512x1024 | 1024 | paddle | 2 | 150 (125 to 175) | 286 | 0.500 (0.500 to 0.500) | 2000 |" in text
-    assert "| 1x512x1024 | 3.000 (2.500 to 3.500) | 4.000 (3.500 to 4.500) | 1.375 (1.312 to 1.438) | 5000 |" in text
+    assert "|  | 1x512x1024: time / mmsegmentation's | refinement adds | peak GB | other labels |" in text
+    assert "| openvino | 0.40 (0.40 to 0.50) | 4% | 2.00 | 2e-05 |" in text
+    assert "| onnxruntime | 0.60 (0.55 to 0.65) | 40% | 2.00 | - |" in text
+    assert "| paddle | 8.00 (8.00 to 8.00) (cold) | - | 2.00 | - |" in text
+    assert "| paddleseg | MemoryError: no | - | - | - |" in text
+    assert "\n| coarse " not in text
+    assert "mmsegmentation, 1x512x1024: 1.50 (1.00 to 2.00) s, 6 rounds." in text
+    refinement = "- refinement of 1x512x1024, 1024 points a step: mmsegmentation 300 (250 to 350) ms; paddle 150"
+    assert refinement in text and "paddle / mmsegmentation 0.50 (0.50 to 0.50)" in text
+    assert "- training step of 1x512x1024, paddle: 4.00 (3.50 to 4.50) s, 1.38 (1.31 to 1.44) of" in text
     assert "runtimes, fidelity, refinement, points, training: numpy 1.26.4." in text
-    assert "| pixels of another label, share, openvino (onnx), 1x512x1024 | 2e-05 | <= 1e-05 | **missed** |" in text
 
 
 def test_a_report_of_failures_only_is_written(tmp_path):
     failed = [_record(entry, [None, None], peak=None, error="no") for entry in ("mmsegmentation", "openvino")]
-    results.save({"runtimes": _section(failed), "refinement": _section(failed)}, tmp_path)
-    assert "openvino (no)" in (tmp_path / "benchmark.md").read_text()
+    results.save({name: _section(failed) for name in ("runtimes", "refinement", "training")}, tmp_path)
+    text = (tmp_path / "benchmark.md").read_text()
+    assert "| openvino | no | - | - | - |" in text and "openvino: no" in text
 
 
 def test_groups_have_the_reference_and_keep_units_whole():
@@ -283,21 +250,52 @@ def test_both_sides_refine_the_same_maps_alike(tmp_path):
     assert far.mean() < 1e-3
 
 
+@pytest.mark.torch
+def test_what_a_torch_user_gets_with_a_line_has_the_labels_of_eager(tmp_path):
+    for package in ("mmseg", "onnxruntime", "openvino"):
+        pytest.importorskip(package)
+    shape = (1, 64, 128)
+    spec = {"folder": str(tmp_path), "network": "r50_cityscapes", "threads": 1, "shape": shape}
+    networks.prepare({**spec, "formats": []})
+    torch_networks.prepare_torch(spec)
+    images = networks.random_images(shape)
+    entries = ("mmsegmentation-channels-last", "mmsegmentation-onnxruntime", "mmsegmentation-openvino")
+    for part in ("", "coarse "):
+        eager = torch_networks.torch_network({**spec, "entry": f"{part}mmsegmentation"})(images)
+        assert eager.shape == (1, 19, 64, 128)
+        for entry in entries:
+            logits = torch_networks.torch_network({**spec, "entry": part + entry})(images)
+            assert sections.differences(logits, eager)["labels_different"] < 1e-3
+            if part:  # at refined pixels rounding may choose another point
+                np.testing.assert_allclose(logits, eager, atol=1e-3)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("entry", ["mmsegmentation", "coarse paddle"])
+def test_a_training_step_trains(entry, tmp_path):
+    pytest.importorskip("mmseg")
+    spec = {"entry": entry, "network": "r50_cityscapes", "threads": 1, "shape": (2, 64, 64)}
+    step = networks.training(spec)
+    losses = [step() for _ in range(2)]
+    assert np.isfinite(losses).all() and losses[0] != losses[1]
+
+
 @pytest.mark.slow
 @pytest.mark.torch
 def test_benchmark_runs_every_section_on_small_images(tmp_path, capsys):
     for package in ("mmseg", "openvino", "paddle2onnx"):
         pytest.importorskip(package)
     options = "--network r50_cityscapes --sizes 64x128 --resolutions 64x128 128x256 --points 64 --batches 2"
-    options += " --entries openvino paddle-inference --rounds 2 --training_rounds 1 --budget 5 --images 2"
+    options += " --entries openvino paddle-inference mmsegmentation-onnxruntime --rounds 2 --budget 5 --images 2"
     assert benchmark.main([*options.split(), "--save_dir", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "benchmark.json").read_text())
     assert list(report) == ["runtimes", "fidelity", "refinement", "points", "training"]
     errors = [record["error"] for section in report.values() for record in section["records"]]
     assert errors == [None] * len(errors)
-    bounds = [row for row in benchmark_report.targets(report) if "coarse logits" in row[0] or "label" in row[0]]
-    assert len(bounds) == 4 and all(value <= bound for _, value, bound in bounds)
-    assert "## Targets" in capsys.readouterr().out
+    assert all(record["labels_different"] < 1e-3 for record in report["fidelity"]["records"])
+    coarse = [record for record in report["fidelity"]["records"] if record["part"] == "coarse"]
+    assert len(coarse) == 3 and all(record["max_difference"] < 1e-3 for record in coarse)
+    assert "| mmsegmentation-onnxruntime |" in capsys.readouterr().out
 
 
 def test_another_run_replaces_what_it_measures_anew():
@@ -310,5 +308,5 @@ def test_another_run_replaces_what_it_measures_anew():
     assert results.merged(old, new) == [*old[2:], record(reference, 2, 5), record("paddle", 2, 6)]
     other_size = [record(reference, 0, 7, (1, 4, 6)), record("paddle", 0, 8, (1, 4, 6))]
     assert [r["group"] for r in results.merged(old, other_size)] == [0, 0, 1, 1, 2, 2]
-    fidelity = [{"shape": [1, 2, 3], "runtime": "openvino", "part": part, "error": None} for part in ("coarse", "all")]
+    fidelity = [{"shape": [1, 2, 3], "entry": "openvino", "part": part, "error": None} for part in ("coarse", "all")]
     assert results.merged(fidelity, [{**fidelity[1], "error": "x"}]) == [fidelity[0], {**fidelity[1], "error": "x"}]
