@@ -32,7 +32,9 @@ NETWORKS = {
 # An exported network's entries and the format that each reads; "-bf16" computes in bfloat16. They are written here once
 # more, because importing paddle_pointrend would bring Paddle into mmsegmentation's process.
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "onnx", "openvino-bf16": "onnx", "paddle-inference": "paddle"}
-REDUCED = "-bf16"
+REDUCED, INT8 = "-bf16", "-int8"
+EXPORTS = RUNTIMES | {f"{runtime}{INT8}": f"onnx{INT8}" for runtime in ("onnxruntime", "openvino")}
+CALIBRATION_SHAPE = (4, 128, 256)  # small: the search for sensitive layers runs the network once for each layer
 SEED = 0
 NUM_CLASSES, FINE_CHANNELS, STRIDE = 19, 256, 4  # of the stub
 prepare_torch = torch_networks.prepare_torch  # processes look for their task here
@@ -54,9 +56,9 @@ def prepare(spec: Spec) -> None:
     load_reference_state(model, state, "mmseg")
     paddle.save(model.state_dict(), str(folder / "model.pdparams"))
     model.eval()
-    for format in spec["formats"]:
-        _export(model, folder / f"pointrend-{format}", format)
-        _export(model.segmentor, folder / f"coarse-{format}", format)
+    for part, layer in (("pointrend", model), ("coarse", model.segmentor)):
+        for format in spec["formats"]:
+            _export(layer, folder / f"{part}-{format}", format)
 
 
 def prepare_stub(spec: Spec) -> None:
@@ -95,8 +97,8 @@ def _network(spec):
     """Makes a function of images."""
     part, _, side = spec["entry"].rpartition(" ")
     folder = pathlib.Path(spec["folder"])
-    if side in RUNTIMES:
-        return load_entry(side, folder / f"{part or 'pointrend'}-{RUNTIMES[side]}", spec["threads"])
+    if side in EXPORTS:
+        return load_entry(side, folder / f"{part or 'pointrend'}-{EXPORTS[side]}", spec["threads"])
     if side in (*torch_networks.EAGER, *torch_networks.EXPORTED):
         return torch_networks.torch_network(spec)
     if side == "paddleseg":
@@ -113,9 +115,9 @@ def refinement(spec: Spec) -> Callable[[], Any]:
     part, _, side = spec["entry"].rpartition(" ")
     folder = pathlib.Path(spec["folder"])
     images = random_images(spec["shape"])
-    if side in RUNTIMES:
+    if side in EXPORTS:
         name = part or f"pointrend-{spec['points']}"
-        call = load_entry(side, folder / f"stub-{name}-{RUNTIMES[side]}", spec["threads"])
+        call = load_entry(side, folder / f"stub-{name}-{EXPORTS[side]}", spec["threads"])
         return lambda: call(images)
     return (torch_networks.torch_refinement if side == REFERENCE else _eager_refinement)(spec, images)
 
@@ -154,17 +156,25 @@ def random_images(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def _export(layer, folder, format):
+    """Exports logits; of "onnx-int8" what is quantised was exported before as "onnx"."""
     from paddle_pointrend.deploy.export import export_model
+    from paddle_pointrend.deploy.quantization import quantize_export
 
-    export_model(layer, folder, format=format, output="logits")
+    if not format.endswith(INT8):
+        export_model(layer, folder, format=format, output="logits")
+        return
+    folder.mkdir()
+    images = random_images(CALIBRATION_SHAPE)
+    quantize_export(folder.with_name(folder.name.removesuffix(INT8)), folder, list(images[:, None]), progress=False)
 
 
 def load_entry(entry: str, folder: pathlib.Path, threads: int | None = None) -> Runtime:
-    """Loads an exported folder into the runtime of an entry of RUNTIMES."""
+    """Loads an exported folder into the runtime of an entry of EXPORTS."""
     from paddle_pointrend.deploy.runtimes import load_runtime
 
-    precision = "bf16" if entry.endswith(REDUCED) else "fp32"
-    return load_runtime(entry.removesuffix(REDUCED), folder, num_threads=threads, precision=precision)
+    precision = "bf16" if entry.endswith(REDUCED) else None  # None: the export's
+    runtime = entry.removesuffix(REDUCED).removesuffix(INT8)
+    return load_runtime(runtime, folder, num_threads=threads, precision=precision)
 
 
 def _ours(name, folder):

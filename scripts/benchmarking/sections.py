@@ -9,13 +9,13 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarking import torch_networks
-from benchmarking.networks import RUNTIMES
+from benchmarking.networks import EXPORTS, INT8
 from benchmarking.report import Record
 from benchmarking.torch_networks import REFERENCE
 from benchmarking.workers import Worker, WorkerError, measure, run_once
 
-ENTRIES = (*RUNTIMES, *torch_networks.EXPORTED, *torch_networks.EAGER[1:], "paddle", "paddleseg")
-EXPORTED = (*RUNTIMES, *torch_networks.EXPORTED)
+ENTRIES = (*EXPORTS, *torch_networks.EXPORTED, *torch_networks.EAGER[1:], "paddle", "paddleseg")
+EXPORTED = (*EXPORTS, *torch_networks.EXPORTED)
 STEP_POINTS = 8196  # mmsegmentation's
 
 
@@ -31,7 +31,7 @@ class Benchmark:
         self.args, self.folder = args, folder
         self.logs = args.save_dir / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.runtimes = [entry for entry in args.entries if entry in RUNTIMES]
+        self.runtimes = [entry for entry in args.entries if entry in EXPORTS]
         self.prepared = set()
 
     def section_runtimes(self) -> list[Record]:
@@ -119,14 +119,15 @@ class Benchmark:
     def _spec(self, task, entry, shape, **options):
         args = self.args
         spec = {"task": task, "entry": entry, "shape": shape, "folder": str(self.folder), "network": args.network}
-        if RUNTIMES.get(entry.split()[-1]) == "onnx":
+        if EXPORTS.get(entry.split()[-1], "").startswith("onnx"):
             # The third image of a size is the one for which such a runtime compiles; and it does not need Paddle.
             options |= {"warmups": 3, "environment": {"PADDLE_POINTREND_RUNTIME_ONLY": "1"}}
         return {**spec, "threads": args.threads, "clock": args.clock, **options}
 
     @staticmethod
     def _formats(runtimes):
-        return sorted({RUNTIMES[runtime] for runtime in runtimes})
+        formats = {EXPORTS[runtime] for runtime in runtimes}
+        return sorted(formats | {format.removesuffix(INT8) for format in formats})  # int8 is made of float32
 
 
 SECTIONS = [name.removeprefix("section_") for name in vars(Benchmark) if name.startswith("section_")]

@@ -218,6 +218,16 @@ def test_a_worker_runs_measures_and_saves(tmp_path):
     assert np.load(tmp_path / "refined.npy").shape == (1, 19, 32, 64)
 
 
+def test_int8_entries_are_made_of_the_float32_export(tmp_path):
+    for package in ("paddle2onnx", "onnxruntime", "ml_dtypes"):
+        pytest.importorskip(package)
+    networks.prepare_stub({"folder": str(tmp_path), "points": [16], "formats": ["onnx", "onnx-int8"]})
+    spec = {"folder": str(tmp_path), "shape": (1, 32, 64), "points": 16, "threads": 1}
+    exact, rounded = (networks.refinement({**spec, "entry": f"onnxruntime{kind}"})() for kind in ("", "-int8"))
+    assert rounded.shape == exact.shape == (1, 19, 32, 64)
+    assert 0 < np.abs(rounded - exact).mean() < 0.2 * exact.std()
+
+
 def test_images_are_repeatable_and_about_normalised():
     images = networks.random_images((2, 65, 70))
     assert images.shape == (2, 3, 65, 70) and images.dtype == np.float32
