@@ -2,10 +2,11 @@
 
     python scripts/fuzz_inputs.py --inputs 10000 --seed 0 --save_dir output/fuzz
 
-Images, labels, lists, configs, weights (.pdparams, .pdopt, .safetensors), pickles for `convert`, exported folders and
-flags, of a tiny network. Hostile pickles and YAML among them would create a file, which is looked for. Prints the
-counts and writes them to SAVE_DIR/counts.json; the folders of inputs that end in a fault stay there, with the
-command's output. Exits with 1 if there are any. (Commands are forks, which spares them the imports: POSIX only.)
+Images, labels, lists, configs, weights (.pdparams, .pdopt, .safetensors), pickles and torch files for `convert`,
+annotations for `prepare`, exported folders and flags, of a tiny network. Hostile pickles and YAML among them would
+create a file, which is looked for. Prints the counts and writes them to SAVE_DIR/counts.json; the folders of inputs
+that end in a fault stay there, with the command's output. Exits with 1 if there are any. (Commands are forks, which
+spares them the imports: POSIX only.)
 """
 
 from __future__ import annotations
@@ -34,11 +35,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=positive_float, default=float(2**31), help="stop after these; default: never")
     parser.add_argument("--limit", type=positive_float, default=60.0, help="seconds a command may take, default: 60")
     parser.add_argument("--formats", nargs="*", default=["paddle", "onnx"], help="of exports, default: paddle onnx")
+    parser.add_argument("--kinds", nargs="+", metavar="TEXT", help="only inputs whose kinds begin with these")
     parser.add_argument("--save_dir", default="output/fuzz", help="default: output/fuzz")
     args = parser.parse_args()
     folder = pathlib.Path(args.save_dir).resolve()
     shutil.rmtree(folder, ignore_errors=True)
     inputs = Inputs(folder, tuple(args.formats))
+    if args.kinds:
+        inputs.cases = {kind: case for kind, case in inputs.cases.items() if kind.startswith(tuple(args.kinds))}
+        if not inputs.cases:
+            parser.error(f"--kinds {' '.join(args.kinds)}: no kind begins so")
+    if "torch zip" in inputs.cases:
+        import torch  # noqa: F401  # once, for all the forks
     prepare(inputs)
     counts = fuzz(inputs, folder, args)
     names = (*processes.RIGHT, *processes.FAULTS)

@@ -7,13 +7,15 @@ import pickle
 import random
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-from fuzzing.mutations import WORDS, hostile_pickle, hostile_yaml, mutate_bytes, mutate_text
+from fuzzing.annotated import FORMS, damage_annotated, write_annotated
+from fuzzing.mutations import WORDS, hostile_pickle, hostile_yaml, mutate_bytes, mutate_text, mutate_zip
 from paddle_pointrend import scenes
 from paddle_pointrend.cli import main as command
 from paddle_pointrend.models.paddle_files import load_paddle_file
@@ -58,7 +60,9 @@ class Inputs:
             "config": self._config,
             "pdparams": self._pdparams,
             "safetensors": self._safetensors,
-            "torch": self._torch,
+            "pickle": self._pickle,
+            **({"torch zip": self._torch_zip} if find_spec("torch") else {}),
+            **{f"prepare {form}": lambda f, c, form=form: damage_annotated(f, form, c) for form in FORMS},
             "flags": self._flags,
             **{f"exported {name}": lambda f, c, name=name: self._exported(f, c, name) for name in formats},
         }
@@ -71,6 +75,12 @@ class Inputs:
         arrays = load_paddle_file(WEIGHTS, return_numpy=True)
         save_file(arrays, "model.safetensors")
         pathlib.Path("model.pkl").write_bytes(pickle.dumps({"model": arrays}, 2))
+        if "torch zip" in self.cases:
+            import torch
+
+            state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+            torch.save({"state_dict": state, "meta": {"epoch": 1}}, "model.pth")
+        write_annotated(self.whole)
         for name in self.formats:
             _check(command(_export(name, name)))
 
@@ -126,12 +136,19 @@ class Inputs:
         convert = ["convert", file.name, "new.pdparams", "--from", "mmseg", "--config", "config.yml"]
         return chance.choice([_val(file.name), [*_train(), "--opts", f"model.pretrained={file.name}"], convert])
 
-    def _torch(self, folder, chance):
+    def _pickle(self, folder, chance):
         file = folder / "model.pkl"
         self._damage_pickle(file, chance)
-        file = file.rename(file.with_suffix(chance.choice([".pkl", ".pth"])))
-        source = chance.choice(["mmseg", "detectron2", "torchvision"])
-        return ["convert", file.name, "new.pdparams", "--from", source, "--config", "config.yml"]
+        return _convert(file.rename(file.with_suffix(chance.choice([".pkl", ".pt"]))).name, chance)
+
+    def _torch_zip(self, folder, chance):
+        file = folder / "model.pth"
+        data = file.read_bytes()
+        if chance.random() < 0.2:
+            file.write_bytes(mutate_bytes(data, chance))
+        else:
+            file.write_bytes(mutate_zip(data, chance, hostile_pickle(self.canary, chance)))
+        return _convert(file.name, chance)
 
     def _exported(self, folder, chance, name):
         file = chance.choice(sorted((folder / name).iterdir()))
@@ -158,6 +175,11 @@ class Inputs:
 def _encode(pixels, chance):
     suffix = chance.choice([suffix for suffix in IMAGE_SUFFIXES if suffix != ".gif"])
     return cv2.imencode(suffix, pixels)[1].tobytes()
+
+
+def _convert(file, chance):
+    source = chance.choice(["mmseg", "detectron2", "torchvision"])
+    return ["convert", file, "new.pdparams", "--from", source, "--config", "config.yml"]
 
 
 def _val(weights=WEIGHTS):
