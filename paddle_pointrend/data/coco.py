@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from paddle_pointrend.data.images import ImageError, read_image
+from paddle_pointrend.data.images import MOST_PIXELS, ImageError, read_image
 from paddle_pointrend.data.json_files import read_json
 from paddle_pointrend.data.masks import as_run_lengths
 from paddle_pointrend.errors import UsageError, one_line
@@ -59,7 +59,7 @@ class CocoData:
         categories = sorted(content["categories"], key=lambda category: category["id"])
         self.category_ids = [category["id"] for category in categories]
         self.class_names = [str(category["name"]) for category in categories]
-        self.images = [_image(record, images) for record in content["images"]]
+        self.images = [_image(record, images, self.path) for record in content["images"]]
         by_id = {image.id: image for image in self.images}
         for what, ids in (("images", [image.id for image in self.images]), ("categories", self.category_ids)):
             if not ids:
@@ -73,10 +73,10 @@ class CocoData:
 
     @contextlib.contextmanager
     def naming(self, item: Mapping[str, Any]) -> Iterator[None]:
-        """Turns ValueError, KeyError and TypeError inside into a UsageError that names the annotation."""
+        """Turns what a wrong value raises inside into a UsageError that names the annotation."""
         try:
             yield
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise UsageError(f"{self.path}: annotation {item.get('id', 'without an id')}: {one_line(error)}") from error
 
     def as_dict(self) -> dict[str, Any]:
@@ -138,9 +138,11 @@ def _is_whole(value):
     return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
-def _image(record, folder):
-    name = str(record["file_name"])
-    return CocoImage(record["id"], name, os.path.join(folder, name), int(record["height"]), int(record["width"]))
+def _image(record, folder, file):
+    name, height, width = str(record["file_name"]), int(record["height"]), int(record["width"])
+    if height < 1 or width < 1 or height * width > MOST_PIXELS:
+        raise UsageError(f"{file}: image {record['id']} is {width}x{height}, expected at most {MOST_PIXELS} pixels")
+    return CocoImage(record["id"], name, os.path.join(folder, name), height, width)
 
 
 def _check_object(item, images, categories):

@@ -34,7 +34,7 @@ _SUFFIXES = (
     ),
     *_TIFF_SUFFIXES,
 )
-_MOST_PIXELS = 2**30  # OpenCV's own limit
+MOST_PIXELS = 2**30  # OpenCV's own limit
 
 
 class ImageError(ValueError):
@@ -153,7 +153,7 @@ def _read_list(path, separator):
 def _read_with_pillow(path, channels):
     try:
         with any_size(), Image.open(path) as image:
-            if image.width * image.height > _MOST_PIXELS:
+            if image.width * image.height > MOST_PIXELS:
                 raise ImageError(f"it claims to have {image.width}x{image.height} pixels, more than 2^30")
             image = ImageOps.exif_transpose(image)
             if image.mode == "I" or image.mode.startswith("I;16"):

@@ -46,12 +46,8 @@ def read_curves(folder: str | os.PathLike, *, refines: bool = True) -> dict[str,
             points.setdefault(tag.replace("%", "/"), {}).update(values)  # as VisualDL keeps a slash
     losses = {tag: tag.removeprefix("Train/loss_") for tag in sorted(points) if tag.startswith("Train/loss_")}
     numbered = bool(losses) and all(part.isdigit() for part in losses.values())  # as PaddleSeg's trainer does
-    if numbered:
-        names = dict(
-            zip(losses, _LOSSES if len(losses) == 2 and refines else [f"loss {i}" for i in range(1, len(losses) + 1)])
-        )
-    else:
-        names = {tag: f"loss {part}" for tag, part in losses.items()}
+    titles = [f"loss {i if numbered else part}" for i, part in enumerate(losses.values(), start=1)]
+    names = dict(zip(losses, _LOSSES if numbered and refines and len(losses) == 2 else titles))
     names |= {tag: name for tag, name in _NAMES.items() if not (numbered and tag == "Train/loss")}
     if refines:
         names = {tag: f"{name}, refined" if tag.startswith("Evaluate/") else name for tag, name in names.items()}

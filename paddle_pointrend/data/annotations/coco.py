@@ -118,6 +118,6 @@ def draw_objects(image: CocoImage, ids: Mapping[int, int], height: int, width: i
     for item in sorted(image.objects, key=lambda item: -item.get("area", 0)):
         try:
             label[decode_mask(item["segmentation"], height, width)] = ids[item["category_id"]]
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise UsageError(f"{image.path}: object {item.get('id')}: {one_line(error)}") from error
     return label

@@ -94,6 +94,6 @@ def _add(content, record, name, size):
         try:
             if not decode_mask(item["segmentation"], *size).any():
                 raise ValueError("its mask covers no pixel")
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise UsageError(f"{record.path}: object {item.get('id')}: {one_line(error)}") from error
         content["annotations"].append({**item, "id": len(content["annotations"]) + 1, "image_id": number})
