@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from paddle_pointrend.data import cityscapes
+from paddle_pointrend.errors import UsageError
 
 
 def describe_data(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -17,9 +18,15 @@ def describe_data(config: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         "transforms", those of its val_dataset; "classes" where it has `class_names`; "classes" and "palette" where that
         is Cityscapes.
+
+    Raises:
+        UsageError: transforms that are none.
     """
     dataset = config.get("val_dataset") or {}
-    description = {"transforms": dataset.get("transforms") or []}
+    transforms = dataset.get("transforms") or []
+    if not isinstance(transforms, list) or not all(isinstance(t, dict) and "type" in t for t in transforms):
+        raise UsageError(f"val_dataset.transforms is {str(transforms)[:80]}, expected a list of dicts with a type")
+    description: dict[str, Any] = {"transforms": transforms}
     if dataset.get("type") == "Cityscapes":
         description |= {"classes": cityscapes.CLASSES, "palette": cityscapes.PALETTE}
     if config.get("class_names"):

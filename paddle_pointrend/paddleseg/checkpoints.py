@@ -5,18 +5,22 @@ Each holds model.pdparams and model.pdopt.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 
 from paddle import nn
 from paddleseg.utils import logger
 
-from paddle_pointrend.errors import UsageError
+from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.models.weights import UnreadableError, describe_mismatch, read_state
 from paddle_pointrend.paddleseg.models import WEIGHTS
 
 OPTIMIZER = "model.pdopt"
+# What Paddle raises, some of it at the first step, where an optimizer's state lacks something.
+_INCOMPLETE = ("Optimizer set error", "state_dict is correct for optimizer")
 
 
 def check_resumable(model: nn.Layer, folder: str | os.PathLike) -> None:
@@ -84,6 +88,20 @@ def newest_checkpoint(model: nn.Layer, save_dir: str | os.PathLike) -> pathlib.P
         except UsageError as error:
             raise UsageError(f"{error}; train into another --save_dir, or with that model's --config") from error
     return None
+
+
+@contextlib.contextmanager
+def naming_optimizer_state(checkpoint: pathlib.Path | None) -> Iterator[None]:
+    """Turns what Paddle raises inside for an incomplete state of the optimizer into a UsageError, with its file."""
+    try:
+        yield
+    except (AssertionError, RuntimeError) as error:
+        if checkpoint is None or not any(known in str(error) for known in _INCOMPLETE):
+            raise
+        raise UsageError(
+            f"{checkpoint / OPTIMIZER} does not fit this training: {one_line(error)}; go on from another checkpoint, "
+            "or with the --config of this one"
+        ) from error
 
 
 def iteration_of(folder: str | os.PathLike) -> int | None:

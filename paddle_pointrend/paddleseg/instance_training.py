@@ -20,7 +20,13 @@ from paddleseg.utils import logger, utils
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.files import whole_file, write_json
 from paddle_pointrend.models.weights import read_state
-from paddle_pointrend.paddleseg.checkpoints import OPTIMIZER, folder_to_resume, is_finished, iteration_of
+from paddle_pointrend.paddleseg.checkpoints import (
+    OPTIMIZER,
+    folder_to_resume,
+    is_finished,
+    iteration_of,
+    naming_optimizer_state,
+)
 from paddle_pointrend.paddleseg.configs import build, make_builder, path_of
 from paddle_pointrend.paddleseg.distributed import join_processes, largest, rank_and_size
 from paddle_pointrend.paddleseg.instance_data import TrainingBatches, build_instance_dataset, read_batches
@@ -98,7 +104,8 @@ def train_instances(
         network = paddle.DataParallel(model) if num_processes > 1 else model
         network.train()
         saved: list[pathlib.Path] = []
-        for iteration, losses, times in _iterations(network, optimizer, batches, start, num_workers):
+        iterations = _iterations(network, optimizer, batches, start, num_workers, checkpoint)
+        for iteration, losses, times in iterations:
             log.note(losses, *times)
             if iteration % log_iters == 0 and rank == 0:
                 log.write(iteration, optimizer.get_lr())
@@ -141,7 +148,8 @@ def _build_parts(config, do_eval, seed):
 def _resume(model, optimizer, checkpoint, seed):
     """Loads a checkpoint; returns its iteration and the training's seed."""
     model.set_state_dict(read_state(checkpoint / WEIGHTS))
-    optimizer.set_state_dict(read_state(checkpoint / OPTIMIZER))
+    with naming_optimizer_state(checkpoint):
+        optimizer.set_state_dict(read_state(checkpoint / OPTIMIZER))
     saved = read_seed(checkpoint)
     seed = seed if saved is None else saved
     iteration = iteration_of(checkpoint)
@@ -149,7 +157,7 @@ def _resume(model, optimizer, checkpoint, seed):
     return iteration, seed
 
 
-def _iterations(network, optimizer, batches, start, num_workers):
+def _iterations(network, optimizer, batches, start, num_workers, checkpoint):
     """Trains; yields (iteration, {loss: value}, (seconds of reading, seconds of all)) after each optimizer step."""
     began = time.time()
     for iteration, (images, sizes, targets) in enumerate(read_batches(batches, num_workers), start=start + 1):
@@ -165,7 +173,8 @@ def _iterations(network, optimizer, batches, start, num_workers):
                 f"iteration {iteration}: the training has diverged, its loss is {float(total)}; lower the learning rate"
             )
         total.backward()
-        optimizer.step()
+        with naming_optimizer_state(checkpoint):
+            optimizer.step()
         optimizer.clear_grad()
         ended = time.time()
         yield iteration, {name: float(loss) for name, loss in losses.items()}, (read - began, ended - began)

@@ -95,7 +95,12 @@ def train_model(
             raise StoppedBySignalError(signum)
 
         try:
-            with saving, exact_continuation(run, parts["train_dataset"], stop, save_and_exit), stop.listening():
+            with (
+                checkpoints.naming_optimizer_state(checkpoint),
+                saving,
+                exact_continuation(run, parts["train_dataset"], stop, save_and_exit),
+                stop.listening(),
+            ):
                 core.train(
                     **parts,
                     save_dir=str(save_dir),

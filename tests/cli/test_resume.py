@@ -6,6 +6,7 @@ import paddle
 import pytest
 from command_line import error_line, losses, needs_the_patched_profiler, run
 from paddleseg.cvlibs import Config, SegBuilder
+from tiny_instances import write_instance_config
 
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.paddleseg import checkpoints
@@ -68,6 +69,28 @@ def test_resume_refuses_an_optimizer_state_of_other_parameters(trained):
         model = SegBuilder(config).model
     with pytest.raises(UsageError, match="it has a state for"):
         checkpoints.check_resumable(model, trained.save_dir / "iter_4")
+
+
+def spoil_optimizer_state(file, part):
+    state = paddle.load(str(file))
+    if part == "schedule":
+        state["LR_Scheduler"].pop("last_epoch")
+    else:
+        del state[next(key for key in state if key.endswith("velocity_0"))]
+    paddle.save(state, str(file))
+
+
+@pytest.mark.parametrize("part", ["schedule", "moment"])
+@pytest.mark.parametrize("kind", ["labels", "instances"])
+def test_resume_refuses_an_incomplete_optimizer_state(kind, part, request, tmp_path, capsys):
+    labels = kind == "labels"
+    config = request.getfixturevalue("pointrend_config") if labels else write_instance_config(tmp_path)
+    arguments = ["train", "--config", config, "--save_dir", tmp_path / "out", "--batch_size", 1]
+    assert run(*arguments, "--iters", 1) == 0
+    spoil_optimizer_state(tmp_path / "out/iter_1/model.pdopt", part)
+    capsys.readouterr()
+    assert run(*arguments, "--iters", 2, "--resume_model", "auto") == 2
+    assert "iter_1/model.pdopt does not fit this training: " in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_resume_from_a_folder(trained, resumable, capsys):

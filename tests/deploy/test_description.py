@@ -1,7 +1,10 @@
 """What an export says about its data: transforms, the names and colours of classes."""
 
+import pytest
+
 from paddle_pointrend.data import cityscapes
 from paddle_pointrend.deploy.description import describe_data
+from paddle_pointrend.errors import UsageError
 
 
 def test_names_are_the_configs_or_cityscapes():
@@ -13,3 +16,9 @@ def test_names_are_the_configs_or_cityscapes():
     assert described["classes"] == cityscapes.CLASSES and described["palette"] is cityscapes.PALETTE
     renamed = [f"name {i}" for i in range(19)]
     assert describe_data({"class_names": renamed, "val_dataset": {"type": "Cityscapes"}})["classes"] == renamed
+
+
+@pytest.mark.parametrize("transforms", [["Normalize"], {"type": "Normalize"}, [["type", "x"]], [{"mean": 1}], "x"])
+def test_transforms_that_are_none_are_named(transforms):
+    with pytest.raises(UsageError, match=r"val_dataset\.transforms is .*, expected a list of dicts with a type"):
+        describe_data({"val_dataset": {"transforms": transforms}})
