@@ -69,11 +69,15 @@ def _read(path):
 
 
 def _read_values(file, storage):
-    count = int.from_bytes(file.read(8), "little")
-    data = file.read(count * storage.dtype.itemsize)
-    if len(data) != count * storage.dtype.itemsize:
+    count = int.from_bytes(_read_bytes(file, 8), "little")
+    return np.frombuffer(_read_bytes(file, count * storage.dtype.itemsize), storage.dtype)
+
+
+def _read_bytes(file, count):
+    data = file.read(count)
+    if len(data) != count:
         raise UntrustedFileError("the file ends too early")
-    return np.frombuffer(data, storage.dtype)
+    return data
 
 
 def _array(view, values):

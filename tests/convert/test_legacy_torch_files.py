@@ -72,6 +72,14 @@ def test_a_file_that_ends_too_early_is_refused(tmp_path):
 
 
 @pytest.mark.torch
+def test_a_file_that_ends_in_the_length_of_an_empty_tensor_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+    data = legacy(tmp_path / "a.pth", {"empty": torch.ones(0)}).read_bytes()
+    (tmp_path / "a.pth").write_bytes(data[:-1])
+    assert_refused(tmp_path / "a.pth", "ends too early")
+
+
+@pytest.mark.torch
 def test_other_tensors_and_other_formats_are_refused(tmp_path):
     torch = pytest.importorskip("torch")
     assert_refused(legacy(tmp_path / "a.pth", {"a": torch.ones(2, dtype=torch.complex64)}), "torch.ComplexFloatStorage")

@@ -57,7 +57,7 @@ def test_what_is_missing_is_named(tmp_path, part):
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("val_dataset.annotations=none.json", "none.json: cannot read these annotations"),
+        ("val_dataset.annotations=none.json", "none.json: cannot read this file: No such file or directory"),
         ("val_dataset.channels=GBR", "expected RGB or BGR"),
         ("val_dataset.side=3", "unexpected keyword argument 'side'"),
     ],
