@@ -8,6 +8,7 @@ from paddleseg.cvlibs import Config
 from paddleseg.utils import logger
 
 from paddle_pointrend.cli.common import add_config_arguments, make_save_dir, positive_int, set_device
+from paddle_pointrend.cli.instance_export import export as export_instances
 from paddle_pointrend.data.images import ImageError, find_images, read_image
 from paddle_pointrend.deploy.deploy_file import EXPORT_PRECISIONS, FORMATS
 from paddle_pointrend.deploy.description import describe_data
@@ -64,9 +65,7 @@ def run(args: argparse.Namespace) -> int:
     set_device("cpu")
     config = load_config(args.config, opts=args.opts)
     if is_instance_config(config):
-        raise UsageError(
-            f"--config {args.config}: networks of instances cannot be exported yet; predict runs them unexported"
-        )
+        return export_instances(args, config)
     _check_int8_arguments(args)
     images = calibration_inputs(args.calibration, config) if args.precision == "int8" else []
     model = load_model(config, args.model_path)

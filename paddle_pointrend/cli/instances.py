@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -15,16 +16,20 @@ from tqdm import tqdm
 from paddle_pointrend.cli.common import make_save_dir
 from paddle_pointrend.cli.prediction_files import check_output_names, picture_file, write_picture
 from paddle_pointrend.cli.reports import describe_run, finish_report, make_report_folder
+from paddle_pointrend.data.found_instances import Instances
 from paddle_pointrend.data.images import ImageError, find_images, read_image
-from paddle_pointrend.errors import UsageError
+from paddle_pointrend.deploy.deploy_file import is_exported
+from paddle_pointrend.deploy.instance_predictor import InstancePredictor
+from paddle_pointrend.deploy.runtimes import EagerRuntime
+from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.evaluation import instance_table
 from paddle_pointrend.evaluation.instance_pictures import draw_instances, instance_colors
 from paddle_pointrend.files import write_json
 from paddle_pointrend.paddleseg.configs import make_builder
 from paddle_pointrend.paddleseg.distributed import gather, rank_and_size
 from paddle_pointrend.paddleseg.instance_data import build_instance_dataset, describe_images
-from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
-from paddle_pointrend.paddleseg.instance_prediction import Instances, instance_classes, predict_instances
+from paddle_pointrend.paddleseg.instance_evaluation import evaluate_found
+from paddle_pointrend.paddleseg.instance_prediction import instance_classes, predict_instances
 from paddle_pointrend.paddleseg.instance_reporting import measure_instances, write_instances_report
 from paddle_pointrend.paddleseg.instance_training import train_instances
 from paddle_pointrend.paddleseg.models import load_model
@@ -52,7 +57,7 @@ _NOT_FOR_INSTANCES = {
         "check_data": False,
     },
     "val": {"aug_eval": False, "is_slide": False, "check_data": False},
-    "predict": {"aug_pred": False, "is_slide": False, "custom_color": None, "precision": None, "runtime": None},
+    "predict": {"aug_pred": False, "is_slide": False, "custom_color": None, "precision": None},
 }
 
 
@@ -68,20 +73,22 @@ def train(args: argparse.Namespace, config: Config) -> pathlib.Path:
 def val(args: argparse.Namespace, config: Config) -> dict[str, Any] | None:
     """Evaluates and prints the table; returns what --json holds beside the arguments, None but in the first process."""
     _refuse_flags(args, "val")
-    model = load_model(config, args.model_path)
+    network = _load_network(args, config)
     dataset = build_instance_dataset(make_builder(config), config, "val_dataset")
     measures = None
     if args.report:
+        if isinstance(network, InstancePredictor):
+            raise UsageError(f"--report shows trained weights (.pdparams), but {args.model_path} is exported")
         make_report_folder(args.report)
-        measures = measure_instances(model, dataset)
-    summaries = evaluate_instances(model, dataset) if measures is None else measures.summaries
+        measures = measure_instances(network, dataset)
+    summaries = evaluate_found(_finder(network, dataset), dataset) if measures is None else measures.summaries
     if rank_and_size()[0] > 0:
         return None
     print(instance_table(summaries, dataset.coco.class_names))
     measured = {"images": len(dataset), "classes": dataset.coco.class_names, "predictions": summaries}
     if measures is not None:
         run = describe_run(args, len(dataset))
-        finish_report(args, write_instances_report(args.report, model, dataset, measures, **run), measured)
+        finish_report(args, write_instances_report(args.report, network, dataset, measures, **run), measured)
     return measured
 
 
@@ -94,16 +101,17 @@ def predict(args: argparse.Namespace, config: Config) -> int:
         raise UsageError(f"--image_path {error}") from error
     check_output_names(images, root)
     make_save_dir(args.save_dir)
-    model = load_model(config, args.model_path)
+    network = _load_network(args, config, args.runtime)
     dataset = describe_images(make_builder(config), config)
     names, category_ids = instance_classes(config, dataset)
+    find = _finder(network, dataset)
     ids = _image_ids(images, dataset)
     rank, size = rank_and_size()
     results, broken = [], []
     for image in tqdm(images[rank::size], "predicting", unit="image", disable=rank > 0):
         try:
             pixels = read_image(image)
-            found = predict_instances(model, dataset, pixels)
+            found = find(pixels)
             file_name = os.path.relpath(image, root) if root else os.path.basename(image)
             results += [
                 {"image_id": ids[image], "file_name": file_name, **result}
@@ -125,6 +133,45 @@ def predict(args: argparse.Namespace, config: Config) -> int:
         if broken:
             logger.error(f"{len(broken)} of {len(images)} images were skipped: {', '.join(broken)}")
     return 1 if broken else 0
+
+
+def _load_network(args, config, runtime=None):
+    """The network of --model_path: a layer with trained weights, or the InstancePredictor of an exported folder."""
+    if not (args.model_path and is_exported(args.model_path)):
+        if runtime not in (None, EagerRuntime.name):
+            raise UsageError(
+                f"--runtime {runtime} runs exported networks of instances: give --model_path the folder that "
+                "paddle-pointrend export wrote"
+            )
+        return load_model(config, args.model_path)
+    if runtime == EagerRuntime.name:
+        raise UsageError(f"--runtime paddle runs trained weights (.pdparams), but {args.model_path} is exported")
+    try:
+        predictor = InstancePredictor(args.model_path, runtime=runtime)
+    except ValueError as error:
+        raise UsageError(one_line(error)) from error
+    num_classes = config.dic["model"].get("num_classes")
+    if len(predictor.category_ids) != num_classes:
+        raise UsageError(
+            f"{args.model_path} has {len(predictor.category_ids)} classes, the model of --config {args.config} "
+            f"{num_classes}"
+        )
+    logger.info(f"Runtime: {predictor.runtime}")
+    return predictor
+
+
+def _finder(network, dataset):
+    """A function of an image's pixels to its Instances; ImageError where a runtime fails."""
+    if not isinstance(network, InstancePredictor):
+        return functools.partial(predict_instances, network, dataset)
+
+    def find(pixels):
+        try:
+            return network.predict(pixels)
+        except Exception as error:  # each runtime has exceptions of its own
+            raise ImageError(f"the network fails on it: {one_line(error)}") from error
+
+    return find
 
 
 def draw(pixels: Any, instances: Instances, names: Sequence[str]) -> Any:

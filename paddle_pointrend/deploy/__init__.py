@@ -6,6 +6,7 @@ used, Paddle by export.py and tracing.py.
 
 from paddle_pointrend.deploy.deploy_file import DeployFile, is_exported
 from paddle_pointrend.deploy.errors import ExportError, RuntimeLoadError
+from paddle_pointrend.deploy.instance_predictor import InstancePredictor
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.deploy.runtimes import PRECISIONS, RUNTIMES, fastest_runtime, installed_runtimes, load_runtime
 
@@ -15,6 +16,7 @@ __all__ = [
     "RUNTIMES",
     "DeployFile",
     "ExportError",
+    "InstancePredictor",
     "Predictor",
     "RuntimeLoadError",
     "fastest_runtime",

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from paddle_pointrend.deploy.errors import RuntimeLoadError
+from paddle_pointrend.deploy.instance_settings import GRAPHS, SUFFIXES, InstanceSettings
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.yaml_files import read_yaml
 
@@ -50,7 +51,7 @@ def _are_transforms(deploy):
 _EXPECTED: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("Deploy", "PaddleSeg's part, whose transforms each have a type", _are_transforms),
     ("format", "'onnx' or 'paddle'", lambda value: value in ("onnx", "paddle")),
-    ("output", "'logits' or 'label'", lambda value: value in ("logits", "label")),
+    ("output", "'logits', 'label' or 'instances'", lambda value: value in ("logits", "label", "instances")),
     ("num_classes", "an integer of at least 1", lambda value: type(value) is int and value >= 1),
     ("channels", "'rgb' or 'bgr'", lambda value: value in ("rgb", "bgr")),
     ("mean", "a list of numbers", _are_numbers),
@@ -66,12 +67,13 @@ class DeployFile:
     Attributes:
         deploy: PaddleSeg's part: the files, the val transforms as dicts, the shape of the input.
         format: one of FORMATS.
-        output: "logits" or "label".
+        output: "logits" or "label"; or "instances", of a network of three graphs.
         num_classes: K.
         classes: K names.
-        palette: K RGB colours.
+        palette: K RGB colours; of instances none.
         channels: "rgb" or "bgr", the order that the network reads.
         mean, std: of the input's channels, in pixel values 0 to 255: the input is (pixel - mean) / std.
+        instances: of a network of instances.
         sha256: of each of the files, None where an export of an earlier version did not write them.
         precision: one of EXPORT_PRECISIONS.
         quantization: the fields of a `quantization.Quantization` where the precision is "int8".
@@ -86,6 +88,7 @@ class DeployFile:
     channels: str
     mean: list[float]
     std: list[float]
+    instances: InstanceSettings | None = None
     sha256: dict[str, str] | None = None
     precision: str = "fp32"
     quantization: dict[str, Any] | None = None
@@ -159,13 +162,20 @@ class DeployFile:
                 f"{file}: precision is {str(content['precision'])[:100]!r}, expected 'fp32' or 'int8'"
             )
         names = [field.name for field in dataclasses.fields(cls) if field.name in content]
-        return cls(deploy=content["Deploy"], **{name: content[name] for name in names})
+        values = {name: content[name] for name in names}
+        if content["output"] == "instances":
+            try:
+                values["instances"] = InstanceSettings.of_mapping(content.get("instances"))
+            except ValueError as error:
+                raise RuntimeLoadError(f"{file}: {error}") from error
+        return cls(deploy=content["Deploy"], **values)
 
     def write(self, folder: str | os.PathLike) -> None:
         """Writes deploy.yaml into a folder that exists."""
         names = [field.name for field in dataclasses.fields(self)]
         content = {"Deploy" if name == "deploy" else name: getattr(self, name) for name in names}
-        for name in ("sha256", "quantization"):
+        content["instances"] = self.instances and dataclasses.asdict(self.instances)
+        for name in ("sha256", "quantization", "instances"):
             if content[name] is None:
                 del content[name]
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
@@ -189,7 +199,14 @@ class DeployFile:
     @property
     def files(self) -> list[str]:
         """The names of the network's files."""
+        if self.finds_instances:
+            return [f"{graph}{suffix}" for graph in GRAPHS for suffix in SUFFIXES[self.format]]
         return list(FORMATS[self.format].values())
+
+    @property
+    def finds_instances(self) -> bool:
+        """Whether it is a network of instances."""
+        return self.output == "instances"
 
     @property
     def makes_labels(self) -> bool:

@@ -18,7 +18,7 @@ from paddle_pointrend.deploy.deploy_file import FILE_NAME, FORMATS, DeployFile
 from paddle_pointrend.deploy.errors import ExportError
 from paddle_pointrend.deploy.onnx_conversion import check_paddle2onnx, convert_to_onnx
 from paddle_pointrend.deploy.runtimes import fastest_runtime, load_runtime
-from paddle_pointrend.deploy.tracing import convertible_functions
+from paddle_pointrend.deploy.tracing import save_graph
 from paddle_pointrend.models.backbones import image_channels
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.points.graph import ONNX_GRAPH
@@ -85,9 +85,10 @@ def export_model(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as draft_folder:
         draft = pathlib.Path(draft_folder)
         execution = ONNX_GRAPH if format == "onnx" else None
-        _trace(_Exported(model, output, output_size, execution), draft / "model", channels, format)
+        spec = [paddle.static.InputSpec([None, channels, None, None], "float32", "x")]
+        save_graph(_Exported(model, output, output_size, execution), draft / "model", spec, format)
         if format == "onnx":
-            convert_to_onnx(draft, output)
+            convert_to_onnx(draft, [output])
         deploy.with_checksums(draft).write(draft)
         for name in [*deploy.files, FILE_NAME]:
             os.replace(draft / name, folder / name)
@@ -174,14 +175,3 @@ def _names_and_colours(num_classes, classes, palette):
     if not num_classes == len(classes) == len(palette):
         raise ExportError(f"the model has {num_classes} classes; got {len(classes)} names and {len(palette)} colours")
     return classes, palette
-
-
-def _trace(layer, path, channels, format):
-    """Writes Paddle's inference format to path.json and path.pdiparams."""
-    spec = [paddle.static.InputSpec([None, channels, None, None], "float32", "x")]
-    layer.eval()
-    with convertible_functions(format):
-        try:
-            paddle.jit.save(paddle.jit.to_static(layer, input_spec=spec, full_graph=True), str(path))
-        except Exception as error:  # whatever a third-party model makes Paddle's tracer raise
-            raise ExportError(f"Paddle cannot trace {type(layer.model).__name__}: {error}") from error

@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from paddle_pointrend.deploy.errors import ExportError
 
@@ -19,19 +20,20 @@ def check_paddle2onnx() -> None:
         raise ExportError('paddle2onnx is not installed: pip install -c constraints.txt -e ".[onnx]"')
 
 
-def convert_to_onnx(folder: pathlib.Path, output: str) -> None:
-    """Converts model.json and model.pdiparams in a folder to model.onnx, its output named as what it is.
+def convert_to_onnx(folder: pathlib.Path, outputs: Sequence[str], name: str = "model") -> None:
+    """Converts NAME.json and NAME.pdiparams in a folder to NAME.onnx, its outputs named as what they are.
 
     Args:
         folder: where the three files lie.
-        output: "logits" or "label".
+        outputs: their names.
+        name: of the files.
 
     Raises:
         ExportError: paddle2onnx cannot convert the model, or what it writes is not valid.
     """
     import onnx
 
-    files = [str(folder / name) for name in ("model.json", "model.pdiparams", "draft.onnx")]
+    files = [str(folder / name) for name in (f"{name}.json", f"{name}.pdiparams", f"draft-{name}.onnx")]
     # In a process of its own, because paddle2onnx 2.1.0 ends its process where it cannot convert an operator. Its
     # default optimizer installs packages when it runs, NumPy 2 among them.
     call = f"paddle2onnx.export(*sys.argv[1:], opset_version={ONNX_OPSET}, optimize_tool='None')"
@@ -44,8 +46,9 @@ def convert_to_onnx(folder: pathlib.Path, output: str) -> None:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise ExportError(f"paddle2onnx writes an invalid model, format paddle may do: {error}") from error
-    _rename_output(model.graph, output)
-    onnx.save(model, str(folder / "model.onnx"))
+    for output, output_name in zip(list(model.graph.output), outputs, strict=True):
+        _rename_output(model.graph, output, output_name)
+    onnx.save(model, str(folder / f"{name}.onnx"))
 
 
 def _reasons(printed):
@@ -55,9 +58,9 @@ def _reasons(printed):
     return " ".join(errors or lines[-3:])
 
 
-def _rename_output(graph, name):
-    before = graph.output[0].name
-    graph.output[0].name = name
+def _rename_output(graph, output, name):
+    before = output.name
+    output.name = name
     for node in graph.node:
         for names in (node.input, node.output):
             for i, value in enumerate(names):

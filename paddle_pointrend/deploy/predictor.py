@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from paddle_pointrend.data.palettes import default_palette
 from paddle_pointrend.deploy.deploy_file import DeployFile, normalization
+from paddle_pointrend.deploy.errors import RuntimeLoadError
 from paddle_pointrend.deploy.pipeline import Pipeline
 from paddle_pointrend.deploy.preprocessing import Preprocess, Preprocessing, only_normalizes
 from paddle_pointrend.deploy.rasters import open_raster, write_label_map
@@ -73,6 +74,8 @@ class Predictor:
     ):
         options = InferenceOptions(scales, flip_horizontal, flip_vertical, window, window_stride)
         deploy = DeployFile.read(folder)
+        if deploy.finds_instances:
+            raise RuntimeLoadError(f"{folder} holds a network of instances, which InstancePredictor runs")
         if preprocess is None:
             preprocess = Preprocessing.of_export(deploy, folder)
         if deploy.makes_labels and options.augments:

@@ -6,11 +6,35 @@ So any PaddleSeg model converts, without a change of its code.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 
 import paddle
 import paddle.nn.functional as F
+from paddle import nn
+
+from paddle_pointrend.deploy.errors import ExportError
+
+
+def save_graph(layer: nn.Layer, path: pathlib.Path, spec: Sequence[paddle.static.InputSpec], format: str) -> None:
+    """Traces a layer and writes Paddle's inference format to path.json and path.pdiparams.
+
+    Args:
+        layer: has the network as its `model`.
+        path: of the files, without a suffix.
+        spec: of the layer's inputs.
+        format: "paddle" or "onnx", to which it will be converted.
+
+    Raises:
+        ExportError: Paddle cannot trace it.
+    """
+    layer.eval()
+    with convertible_functions(format):
+        try:
+            paddle.jit.save(paddle.jit.to_static(layer, input_spec=list(spec), full_graph=True), str(path))
+        except Exception as error:  # whatever a third-party model makes Paddle's tracer raise
+            raise ExportError(f"Paddle cannot trace {type(layer.model).__name__}: {error}") from error
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ import numpy as np
 import paddle
 
 from paddle_pointrend.convert import convert_state
-from paddle_pointrend.models.instance import PointRendMaskHead, paste_masks
+from paddle_pointrend.data.paste import paste_masks
+from paddle_pointrend.models.instance import PointRendMaskHead
 from paddle_pointrend.paddleseg.configs import load_config, make_builder
 from paddle_pointrend.points import choose_execution
 from torch_parity.detectron2_instances import InstanceReference

@@ -1,7 +1,6 @@
 """The command export."""
 
 import importlib.util
-import pathlib
 
 import paddle
 import pytest
@@ -65,15 +64,6 @@ def test_mistakes_are_one_line(tmp_path, pointrend_config, weights, capsys, monk
     save_dir = ["--save_dir", str(tmp_path / "e")]
     assert main([*config, "--model_path", weights, *save_dir, "--format", "onnx"]) == 2
     assert 'paddle2onnx is not installed: pip install -c constraints.txt -e ".[onnx]"' in capsys.readouterr().err
-
-
-def test_networks_of_instances_are_refused(tmp_path, capsys):
-    config = pathlib.Path(__file__).parents[2] / "configs/coco/mask_rcnn_R_50_FPN_1x.yml"
-    arguments = ["--model_path", "none.pdparams", "--save_dir", str(tmp_path / "export")]
-    assert main(["export", "--config", str(config), *arguments]) == 2
-    error = capsys.readouterr().err
-    assert "networks of instances cannot be exported yet" in error and error.count("\n") == 1
-    assert not (tmp_path / "export").exists()
 
 
 @pytest.mark.skipif(not HAS_ONNX or importlib.util.find_spec("ml_dtypes") is None, reason="no paddle2onnx, ml_dtypes")

@@ -15,6 +15,7 @@ from paddle_pointrend import PointRendSeg, SemanticFPN
 from paddle_pointrend.deploy import export as export_module
 from paddle_pointrend.deploy.export import ExportError, compare_with_eager, export_model
 from paddle_pointrend.deploy.runtimes import RUNTIMES, installed_runtimes, load_runtime
+from paddle_pointrend.deploy.tracing import save_graph
 
 EXPORTED_RUNTIMES = [name for name in installed_runtimes() if RUNTIMES[name].format]
 HAS_ONNX = importlib.util.find_spec("paddle2onnx") is not None
@@ -129,8 +130,9 @@ def test_a_failed_export_leaves_the_folder_as_it_was(exported_once, tmp_path, mo
     interpolate = F.interpolate
     monkeypatch.setattr(model.point_head, "forward", lambda *maps: int("not a number"))
     model.num_subdivision_points = [10]
+    spec = [paddle.static.InputSpec([None, 3, None, None], "float32", "x")]
     with pytest.raises(ExportError, match="cannot trace PointRendSeg"):
-        export_module._trace(export_module._Exported(model, "logits", None), tmp_path / "draft", 3, "paddle")
+        save_graph(export_module._Exported(model, "logits", None), tmp_path / "draft", spec, "paddle")
     with pytest.raises(ValueError, match="not a number"):
         export_model(model, tmp_path, format="paddle")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -5,6 +5,7 @@ Imports deploy_file.py; the package of a runtime is imported when one is made, n
 
 from paddle_pointrend.deploy.errors import RuntimeLoadError
 from paddle_pointrend.deploy.runtimes.eager import EagerRuntime
+from paddle_pointrend.deploy.runtimes.loading import Graph
 from paddle_pointrend.deploy.runtimes.onnx_runtime import ONNXRuntime
 from paddle_pointrend.deploy.runtimes.openvino_runtime import OpenVINORuntime, has_bfloat16
 from paddle_pointrend.deploy.runtimes.paddle_inference import PaddleInferenceRuntime
@@ -17,6 +18,7 @@ from paddle_pointrend.deploy.runtimes.selection import (
     exported_precision,
     fastest_runtime,
     installed_runtimes,
+    load_graphs,
     load_runtime,
     runtimes_computing_in,
 )
@@ -25,6 +27,7 @@ __all__ = [
     "PRECISIONS",
     "RUNTIMES",
     "EagerRuntime",
+    "Graph",
     "ONNXRuntime",
     "OpenVINORuntime",
     "PaddleInferenceRuntime",
@@ -36,6 +39,7 @@ __all__ = [
     "fastest_runtime",
     "has_bfloat16",
     "installed_runtimes",
+    "load_graphs",
     "load_runtime",
     "runtimes_computing_in",
 ]

@@ -9,11 +9,14 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
+
 from paddle_pointrend.deploy.deploy_file import FILE_NAME
 from paddle_pointrend.deploy.errors import RuntimeLoadError
 from paddle_pointrend.errors import one_line
 
 Loaded = TypeVar("Loaded")
+Graph = Callable[..., list[np.ndarray]]  # of arrays, in the order in which the graph takes them, to all its outputs
 # How ONNX's protobuf writes the key under which the name of another file stands: its length, 8 (which may be written
 # with bytes that mean nothing), and the text.
 _LOCATION = re.compile(rb"(\x08|\x88\x80*\x00)location")

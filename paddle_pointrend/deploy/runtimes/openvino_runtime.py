@@ -8,7 +8,7 @@ import os
 import numpy as np
 
 from paddle_pointrend.deploy.errors import ImageSizeError, RuntimeLoadError
-from paddle_pointrend.deploy.runtimes.loading import existing_onnx_file, load
+from paddle_pointrend.deploy.runtimes.loading import Graph, existing_onnx_file, load
 from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
 _PRECISION_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}  # of what is not quantised
@@ -29,17 +29,8 @@ class OpenVINORuntime:
     devices = ("cpu",)
 
     def __init__(self, folder: str | os.PathLike, *, num_threads: int, device: str = "cpu", precision: str = "fp32"):
-        # On processors with bfloat16 units OpenVINO rounds to it unless told otherwise, which changes label maps.
-        options = {
-            "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": num_threads,
-        }
         file = existing_onnx_file(folder, "model.onnx")
-        if precision == "bf16" and not has_bfloat16():
-            raise RuntimeLoadError(
-                "precision is 'bf16', but this processor has no units for bfloat16 (AMX or AVX512_BF16): use 'fp32'"
-            )
+        options = _compile_options(num_threads, precision)
 
         def compile_for(shape):
             model = _core().read_model(str(file))
@@ -58,6 +49,21 @@ class OpenVINORuntime:
             self._check_size(images.shape)
         return self._run(images)
 
+    @classmethod
+    def load_graph(
+        cls, folder: str | os.PathLike, name: str, *, num_threads: int, device: str = "cpu", precision: str = "fp32"
+    ) -> Graph:
+        """Loads NAME.onnx of a folder."""
+        file = existing_onnx_file(folder, f"{name}.onnx")
+        options = _compile_options(num_threads, precision)
+        compiled = load(file, cls.name, lambda: _core().compile_model(str(file), "CPU", options))
+
+        def run(*arrays: np.ndarray) -> list[np.ndarray]:
+            outputs = compiled([np.ascontiguousarray(array) for array in arrays], share_outputs=False)
+            return [outputs[i] for i in range(len(compiled.outputs))]
+
+        return run
+
     def _check_size(self, shape):
         """Raises ImageSizeError for images of which a pooling window, say, would be larger than its map.
 
@@ -71,6 +77,20 @@ class OpenVINORuntime:
                 f"OpenVINO cannot run this network on images of {width}x{height}: take larger ones, or onnxruntime"
             ) from error
         self._checked.add(shape)
+
+
+def _compile_options(num_threads, precision):
+    """RuntimeLoadError where this processor does not compute in that precision."""
+    if precision == "bf16" and not has_bfloat16():
+        raise RuntimeLoadError(
+            "precision is 'bf16', but this processor has no units for bfloat16 (AMX or AVX512_BF16): use 'fp32'"
+        )
+    # On processors with bfloat16 units OpenVINO rounds to it unless told otherwise, which changes label maps.
+    return {
+        "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": num_threads,
+    }
 
 
 def has_bfloat16() -> bool:

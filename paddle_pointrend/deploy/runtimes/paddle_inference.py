@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from paddle_pointrend.deploy.errors import RuntimeLoadError
-from paddle_pointrend.deploy.runtimes.loading import existing_file, load
+from paddle_pointrend.deploy.runtimes.loading import Graph, existing_file, load
 
 
 class PaddleInferenceRuntime:
@@ -21,13 +21,23 @@ class PaddleInferenceRuntime:
     devices = ("cpu", "gpu")
 
     def __init__(self, folder: str | os.PathLike, *, num_threads: int, device: str = "cpu", precision: str = "fp32"):
+        self._graph = self.load_graph(folder, "model", num_threads=num_threads, device=device)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        return self._graph(images)[0]
+
+    @classmethod
+    def load_graph(
+        cls, folder: str | os.PathLike, name: str, *, num_threads: int, device: str = "cpu", precision: str = "fp32"
+    ) -> Graph:
+        """Loads NAME.json and NAME.pdiparams of a folder."""
         import paddle
         from paddle import inference
 
         if device == "gpu" and not paddle.is_compiled_with_cuda():
             raise RuntimeLoadError("device is 'gpu', but this Paddle is built for CPU: install paddlepaddle-gpu")
-        file = existing_file(folder, "model.json")
-        config = inference.Config(str(file), str(existing_file(folder, "model.pdiparams")))
+        file = existing_file(folder, f"{name}.json")
+        config = inference.Config(str(file), str(existing_file(folder, f"{name}.pdiparams")))
         config.disable_glog_info()
         if device == "gpu":
             config.enable_use_gpu(256, 0)  # 256 MB to start with, GPU 0
@@ -37,14 +47,17 @@ class PaddleInferenceRuntime:
             config.set_cpu_math_library_num_threads(num_threads)
             if _placement_fails(paddle.__version__):
                 config.delete_pass("onednn_placement_pass")
-        self._predictor = load(file, self.name, lambda: inference.create_predictor(config))
-        self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
-        self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
+        predictor = load(file, cls.name, lambda: inference.create_predictor(config))
+        inputs = [predictor.get_input_handle(name) for name in predictor.get_input_names()]
+        outputs = [predictor.get_output_handle(name) for name in predictor.get_output_names()]
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        self._input.copy_from_cpu(np.ascontiguousarray(images))
-        self._predictor.run()
-        return self._output.copy_to_cpu()
+        def run(*arrays: np.ndarray) -> list[np.ndarray]:
+            for place, array in zip(inputs, arrays):
+                place.copy_from_cpu(np.ascontiguousarray(array))
+            predictor.run()
+            return [place.copy_to_cpu() for place in outputs]
+
+        return run
 
 
 def _placement_fails(version):

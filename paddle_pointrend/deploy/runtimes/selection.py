@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from paddle_pointrend.deploy.deploy_file import DeployFile
 from paddle_pointrend.deploy.errors import RuntimeLoadError
 from paddle_pointrend.deploy.runtimes.eager import EagerRuntime
+from paddle_pointrend.deploy.runtimes.loading import Graph
 from paddle_pointrend.deploy.runtimes.onnx_runtime import ONNXRuntime
 from paddle_pointrend.deploy.runtimes.openvino_runtime import OpenVINORuntime
 from paddle_pointrend.deploy.runtimes.paddle_inference import PaddleInferenceRuntime
@@ -129,6 +131,20 @@ def load_runtime(
             asked for, bf16 on a processor without bfloat16.
         ValueError: an unknown runtime, device or precision, or two that do not go together; num_threads below 1.
     """
+    runtime, options = _checked(name, folder, num_threads, device, precision)
+    return runtime(folder, **options)
+
+
+def load_graphs(
+    name: str, folder: str | os.PathLike, graphs: Sequence[str], *, num_threads: int | None = None
+) -> list[Graph]:
+    """Loads some graphs of an exported folder on the CPU; arguments and errors as of load_runtime."""
+    runtime, options = _checked(name, folder, num_threads, "cpu", "fp32")
+    return [runtime.load_graph(folder, graph, **options) for graph in graphs]
+
+
+def _checked(name, folder, num_threads, device, precision):
+    """The runtime, one of RUNTIMES, and what it is to be loaded with; RuntimeLoadError and ValueError."""
     runtime = _reader(name)
     if device not in ("cpu", "gpu"):
         raise ValueError(f"device is {device!r}, expected 'cpu' or 'gpu'")
@@ -148,7 +164,7 @@ def load_runtime(
         )
     check_installed(name)
     deploy.check_files(folder)
-    return runtime(folder, num_threads=num_threads or _default_threads(), device=device, precision=precision)
+    return runtime, {"num_threads": num_threads or _default_threads(), "device": device, "precision": precision}
 
 
 def _reader(name):

@@ -16,17 +16,21 @@ def cell_anchors(size: float, ratios: Sequence[float]) -> np.ndarray:
     return np.stack([-widths, -heights, widths, heights], axis=1).astype(np.float32) / 2
 
 
-def grid_anchors(height: int, width: int, stride: int, anchors: np.ndarray) -> paddle.Tensor:
+def grid_anchors(
+    height: int | paddle.Tensor, width: int | paddle.Tensor, stride: int, anchors: np.ndarray
+) -> paddle.Tensor:
     """Puts a cell's anchors [A, 4] at every cell of a map.
 
     Args:
-        height, width: of the map.
+        height, width: of the map; tensors where a graph is traced.
         stride: of the map.
         anchors: around (0, 0).
 
     Returns:
         [height * width * A, 4], ordered by row, column, anchor; the first cell's lie around (0, 0).
     """
-    y, x = np.meshgrid(np.arange(height) * stride, np.arange(width) * stride, indexing="ij")
-    shifts = np.stack([x, y, x, y], axis=2).astype(np.float32)
-    return paddle.to_tensor((shifts[:, :, None] + anchors).reshape(-1, 4), dtype=paddle.get_default_dtype())
+    dtype = paddle.get_default_dtype()
+    y, x = (paddle.arange(size).astype(dtype) * stride for size in (height, width))
+    y, x = paddle.meshgrid(y, x)
+    shifts = paddle.stack([x, y, x, y], axis=2).unsqueeze(2)
+    return (shifts + paddle.to_tensor(anchors, dtype=dtype)).reshape([-1, 4])

@@ -107,6 +107,12 @@ class BoxHead(nn.Layer):
         """
         return decode_boxes(_of_classes(deltas.detach(), np.arange(len(classes)), classes), boxes, DELTA_WEIGHTS)
 
+    def candidates(
+        self, scores: paddle.Tensor, deltas: paddle.Tensor, proposals: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Turns what `forward` predicts of proposals [R, 4] into boxes [R, K, 4] and probabilities [R, K + 1]."""
+        return decode_boxes(deltas, proposals.unsqueeze(1), DELTA_WEIGHTS), F.softmax(scores, axis=1)
+
     @paddle.no_grad()
     def detect(
         self,
@@ -126,8 +132,7 @@ class BoxHead(nn.Layer):
             (boxes [D, 4] clipped to the image, scores [D], classes int64 [D]) of each image, best first.
         """
         counts = [len(boxes) for boxes in proposals]
-        boxes = decode_boxes(deltas, paddle.concat(proposals).unsqueeze(1), DELTA_WEIGHTS)
-        probabilities = F.softmax(scores, axis=1)
+        boxes, probabilities = self.candidates(scores, deltas, paddle.concat(proposals))
         return [
             self._detect_in_image(image_boxes, image_probabilities, size)
             for image_boxes, image_probabilities, size in zip(
@@ -161,6 +166,11 @@ def _of_classes(values, rows, classes):
 def c2_xavier(fan_in: int) -> nn.initializer.Initializer:
     """Caffe2's XavierFill: uniform within sqrt(3 / fan in)."""
     return nn.initializer.KaimingUniform(fan_in=fan_in, negative_slope=1.0, nonlinearity="leaky_relu")
+
+
+def he_normal(fan_out: int) -> nn.initializer.Initializer:
+    """He et al. 2015, fan out, as the references start the convolutions of heads."""
+    return nn.initializer.Normal(0.0, (2.0 / fan_out) ** 0.5)
 
 
 def linear_with_bias(in_features: int, out_features: int, weight_init: nn.initializer.Initializer) -> nn.Linear:

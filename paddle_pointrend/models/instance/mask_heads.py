@@ -1,10 +1,9 @@
-"""Mask heads: Mask R-CNN's, and PointRend's (section 4.1 of the paper).
+"""PointRend's mask head (section 4.1 of the paper).
 
 R: boxes of all images, K: classes, S: side of the masks. Boxes of the first image come first, `counts` says how many
 each image has. Levels run fine -> coarse, P2 first.
 
-Source: He et al., "Mask R-CNN" (ICCV 2017); Kirillov et al., "PointRend" (CVPR 2020); detectron2
-modeling/roi_heads/mask_head.py and projects/PointRend/point_rend/mask_head.py.
+Source: Kirillov et al., "PointRend" (CVPR 2020); detectron2 projects/PointRend/point_rend/mask_head.py.
 """
 
 import itertools
@@ -14,99 +13,16 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from paddle_pointrend.models.instance.box_head import c2_xavier, linear_with_bias
-from paddle_pointrend.models.instance.mask_targets import MatchedMasks, masks_at_points, masks_in_boxes
+from paddle_pointrend.models.instance.box_head import c2_xavier, he_normal, linear_with_bias
+from paddle_pointrend.models.instance.mask_targets import MatchedMasks, mask_loss, masks_at_points, of_true_class
 from paddle_pointrend.models.instance.region_points import RegionPoints
 from paddle_pointrend.models.instance.regions import image_coords, regular_grid, sampler_in_boxes
-from paddle_pointrend.models.instance.roi_align import pool_levels
 from paddle_pointrend.models.point_head import PointHead
 from paddle_pointrend.points import Execution, Subdivision, choose_execution, sample_training_points
 from paddle_pointrend.points.eager_cpu import EAGER_CPU
 from paddle_pointrend.points.selection import check_sampling_options
 
 BOXES_AT_A_TIME = 4  # whose features stay in a processor's cache
-
-
-def _he_normal(fan_out):
-    """He et al. 2015, fan out, as the references start the convolutions of heads."""
-    return nn.initializer.Normal(0.0, (2.0 / fan_out) ** 0.5)
-
-
-class StandardMaskHead(nn.Layer):
-    """Mask R-CNN's: 3x3 convolutions on RoIAlign of the pyramid, a transposed one that doubles, masks of 28 x 28.
-
-    Args:
-        num_classes: K.
-        in_channels: of every level.
-        strides: of the levels, fine -> coarse.
-        pool_size: side of the pooled maps, half of the masks'.
-        channels: of each convolution.
-        num_convs: 3x3 convolutions.
-    """
-
-    train_on_predicted_boxes = False
-    class_factors = ()
-
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        in_channels: int = 256,
-        strides: Sequence[int] = (4, 8, 16, 32),
-        pool_size: int = 14,
-        channels: int = 256,
-        num_convs: int = 4,
-    ) -> None:
-        super().__init__()
-        self.num_classes, self.in_channels, self.strides = num_classes, in_channels, list(strides)
-        self.pool_size = pool_size
-        zero = nn.initializer.Constant(0.0)
-        widths = [in_channels] + [channels] * num_convs
-        self.convs = nn.LayerList(
-            nn.Conv2D(i, o, 3, padding=1, weight_attr=_he_normal(9 * o), bias_attr=zero)
-            for i, o in itertools.pairwise(widths)
-        )
-        self.deconv = nn.Conv2DTranspose(
-            widths[-1], channels, 2, stride=2, weight_attr=_he_normal(4 * widths[-1]), bias_attr=zero
-        )
-        self.predictor = nn.Conv2D(
-            channels, num_classes, 1, weight_attr=nn.initializer.Normal(0.0, 0.001), bias_attr=zero
-        )
-
-    def hidden(self, levels: list[paddle.Tensor], boxes: paddle.Tensor, counts: Sequence[int]) -> paddle.Tensor:
-        """Computes what the predictor reads, [R, channels, S, S]."""
-        x = pool_levels(levels, self.strides, boxes, counts, self.pool_size)
-        for layer in self.convs:
-            x = F.relu(layer(x))
-        return F.relu(self.deconv(x))
-
-    def predict(
-        self, levels: list[paddle.Tensor], boxes: paddle.Tensor, counts: Sequence[int], classes: paddle.Tensor
-    ) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Predicts the masks of the boxes' classes: probabilities [R, S, S], twice, since nothing refines them.
-
-        Args:
-            levels, boxes, counts: see the module.
-            classes: int64 [R].
-        """
-        hidden = self.hidden(levels, boxes, counts)
-        weight = paddle.gather(self.predictor.weight, classes).flatten(2).transpose([0, 2, 1])
-        bias = paddle.gather(self.predictor.bias, classes).reshape([-1, 1, 1])
-        logits = paddle.bmm(weight, hidden.flatten(2)) + bias
-        masks = F.sigmoid(logits).reshape([-1, *hidden.shape[2:]])
-        return masks, masks
-
-    def losses(
-        self, levels: list[paddle.Tensor], boxes: paddle.Tensor, counts: Sequence[int], matched: MatchedMasks
-    ) -> dict[str, paddle.Tensor]:
-        """Computes loss_mask, the mean binary cross-entropy of the true class's masks.
-
-        Args:
-            levels, boxes, counts: see the module.
-            matched: the object of every box.
-        """
-        logits = self.predictor(self.hidden(levels, boxes, counts))
-        return {"loss_mask": _mask_loss(logits, boxes, matched)}
 
 
 class CoarseMaskHead(nn.Layer):
@@ -137,9 +53,7 @@ class CoarseMaskHead(nn.Layer):
         self.num_classes, self.pool_size, self.side = num_classes, pool_size, side
         zero = nn.initializer.Constant(0.0)
         # The convolutions of the reference take as many channels as they give; wider maps are reduced before.
-        self.reduce = nn.Conv2D(
-            in_channels, channels, 2, stride=2, weight_attr=_he_normal(4 * channels), bias_attr=zero
-        )
+        self.reduce = nn.Conv2D(in_channels, channels, 2, stride=2, weight_attr=he_normal(4 * channels), bias_attr=zero)
         widths = [channels * (pool_size // 2) ** 2] + [fc_channels] * num_fcs
         self.fcs = nn.LayerList(linear_with_bias(i, o, c2_xavier(i)) for i, o in itertools.pairwise(widths))
         self.prediction = linear_with_bias(fc_channels, num_classes * side**2, nn.initializer.Normal(0.0, 0.001))
@@ -214,7 +128,7 @@ class PointRendMaskHead(nn.Layer):
         """Predicts the coarse masks, logits [R, K, 7, 7]."""
         sample = sampler_in_boxes(levels[0], self.strides[0], boxes, counts, execution)
         side = self.coarse_head.pool_size
-        return self.coarse_head(sample(regular_grid(boxes, side)).reshape([len(boxes), -1, side, side]))
+        return self.coarse_head(sample(regular_grid(boxes, side)).reshape([0, self.in_channels, side, side]))
 
     @paddle.no_grad()
     def predict(
@@ -250,14 +164,39 @@ class PointRendMaskHead(nn.Layer):
             for start in range(first, first + count, block):
                 rows = slice(start, min(start + block, first + count))
                 predict_points = points.of_boxes(boxes[rows], coarse_logits[rows], classes[rows])
-                logits = predict_points(regular_grid(boxes[rows], self.initial_side))
-                logits = logits.reshape([-1, 1, self.initial_side, self.initial_side])
-                subdivision = Subdivision(predict_points, execution)
-                refined = subdivision.run(logits, [self.num_subdivision_points] * self.num_steps, steps)
-                masks.append(F.sigmoid(refined).squeeze(1))
-                coarse_masks.append(F.sigmoid(logits).squeeze(1))
+                refined, coarse = self._refine(predict_points, boxes[rows], execution, steps)
+                masks.append(refined)
+                coarse_masks.append(coarse)
             first += count
         return paddle.concat(masks), paddle.concat(coarse_masks)
+
+    def predict_in_graph(
+        self,
+        levels: list[paddle.Tensor],
+        boxes_of_levels: list[paddle.Tensor],
+        classes: paddle.Tensor,
+        execution: Execution,
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Predicts as `predict` does, in a traced graph, for one image.
+
+        Args:
+            levels: P2 alone.
+            boxes_of_levels: the boxes [R, 4] alone, all of which are read from P2.
+            classes: int64 [R].
+            execution: how it is executed.
+        """
+        (features,), (boxes,) = levels, boxes_of_levels
+        coarse_logits = self.coarse_logits(levels, boxes, [-1], execution)
+        points = RegionPoints(self.point_head, features, self.strides[0], execution, 0)
+        return self._refine(points.of_boxes(boxes, coarse_logits, classes), boxes, execution)
+
+    def _refine(self, predict_points, boxes, execution, steps=None):
+        """Probabilities of boxes [R, 4], refined and at the regular grid."""
+        logits = predict_points(regular_grid(boxes, self.initial_side))
+        logits = logits.reshape([-1, 1, self.initial_side, self.initial_side])
+        subdivision = Subdivision(predict_points, execution)
+        refined = subdivision.run(logits, [self.num_subdivision_points] * self.num_steps, steps)
+        return F.sigmoid(refined).squeeze(1), F.sigmoid(logits).squeeze(1)
 
     def losses(
         self, levels: list[paddle.Tensor], boxes: paddle.Tensor, counts: Sequence[int], matched: MatchedMasks
@@ -270,7 +209,7 @@ class PointRendMaskHead(nn.Layer):
         """
         execution = choose_execution(levels[0], *self.parameters())
         coarse_logits = self.coarse_logits(levels, boxes, counts, execution)
-        of_class = _of_true_class(coarse_logits, matched).unsqueeze(1)
+        of_class = of_true_class(coarse_logits, matched).unsqueeze(1)
         coords = sample_training_points(
             of_class.detach(), self.num_train_points, self.oversample_ratio, self.importance_sample_ratio
         )
@@ -278,18 +217,6 @@ class PointRendMaskHead(nn.Layer):
         point_logits = self.point_head(fine(coords), execution.sampler(coarse_logits)(coords))
         labels = masks_at_points(matched, image_coords(boxes, coords))
         return {
-            "loss_mask": _mask_loss(coarse_logits, boxes, matched),
-            "loss_mask_point": F.binary_cross_entropy_with_logits(_of_true_class(point_logits, matched), labels),
+            "loss_mask": mask_loss(coarse_logits, boxes, matched),
+            "loss_mask_point": F.binary_cross_entropy_with_logits(of_true_class(point_logits, matched), labels),
         }
-
-
-def _of_true_class(logits, matched):
-    """logits [R, K, ...] of the class of each box's object, [R, ...]."""
-    classes = paddle.to_tensor(matched.classes)
-    return paddle.gather_nd(logits, paddle.stack([paddle.arange(len(classes)), classes], axis=1))
-
-
-def _mask_loss(logits, boxes, matched):
-    predicted = _of_true_class(logits, matched)
-    wanted = masks_in_boxes(matched, boxes, predicted.shape[2]).astype(predicted.dtype)
-    return F.binary_cross_entropy_with_logits(predicted, wanted)

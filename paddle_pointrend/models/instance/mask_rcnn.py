@@ -16,10 +16,11 @@ from paddle import nn
 from paddle_pointrend.models.backbones import image_channels, measure_backbone
 from paddle_pointrend.models.fpn import FPN
 from paddle_pointrend.models.instance.box_head import BoxHead
-from paddle_pointrend.models.instance.mask_heads import PointRendMaskHead, StandardMaskHead
+from paddle_pointrend.models.instance.mask_heads import PointRendMaskHead
 from paddle_pointrend.models.instance.mask_targets import MatchedMasks
 from paddle_pointrend.models.instance.matching import SampledBoxes, sample_proposals
 from paddle_pointrend.models.instance.rpn import RPN
+from paddle_pointrend.models.instance.standard_mask_head import StandardMaskHead
 from paddle_pointrend.models.instance.structures import Detections, Targets, usable_targets
 from paddle_pointrend.models.weights import load_pretrained
 

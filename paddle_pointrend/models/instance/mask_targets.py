@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import paddle
+import paddle.nn.functional as F
 
 from paddle_pointrend.models.instance.roi_align import roi_align
 from paddle_pointrend.points.sampling import bilinear_neighbours
@@ -62,3 +63,16 @@ def _images(matched, rows):
     for masks, matches, part in zip(matched.masks, matched.matches, parts):
         if len(matches):
             yield masks, matches, part
+
+
+def of_true_class(logits: paddle.Tensor, matched: MatchedMasks) -> paddle.Tensor:
+    """Picks of logits [R, K, ...] those of the class of each box's object: [R, ...]."""
+    classes = paddle.to_tensor(matched.classes)
+    return paddle.gather_nd(logits, paddle.stack([paddle.arange(len(classes)), classes], axis=1))
+
+
+def mask_loss(logits: paddle.Tensor, boxes: paddle.Tensor, matched: MatchedMasks) -> paddle.Tensor:
+    """Computes the mean binary cross-entropy of the true class's masks, logits [R, K, S, S] of boxes [R, 4]."""
+    predicted = of_true_class(logits, matched)
+    wanted = masks_in_boxes(matched, boxes, predicted.shape[2]).astype(predicted.dtype)
+    return F.binary_cross_entropy_with_logits(predicted, wanted)

@@ -5,6 +5,7 @@ R: boxes of all images, P: points of a box, C: channels. Boxes of the first imag
 Source: detectron2 projects/PointRend/point_rend/point_features.py.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -35,11 +36,12 @@ def sampler_in_boxes(
         features: the map of all images.
         stride: of the map.
         boxes: [R, 4].
-        counts: how many boxes each of the N images has.
+        counts: how many boxes each of the N images has; of one image its length alone is read.
         execution: how it is executed.
     """
-    height, width = features.shape[2:]
-    size = paddle.to_tensor([width * stride, height * stride], dtype=boxes.dtype)
+    size = _image_size(features, stride).astype(boxes.dtype)
+    if len(counts) == 1:
+        return functools.partial(_sample_one_image, execution.sampler(features), size, boxes)
     samplers = [execution.sampler(features[i : i + 1]) if count else None for i, count in enumerate(counts)]
 
     def sample(coords):
@@ -52,6 +54,19 @@ def sampler_in_boxes(
                 values = sampler(of_image.reshape([1, -1, 2]))  # all boxes of the image at once: [1, C, R_i * P]
                 values = values.reshape([features.shape[1], -1, coords.shape[1]])
                 read.append(values.transpose([1, 0, 2]))
-        return read[0] if len(read) == 1 else paddle.concat(read)
+        return paddle.concat(read)
 
     return sample
+
+
+def _image_size(features, stride):
+    """(width, height) of the image in pixels, an integer tensor, in graphs too."""
+    shape = paddle.shape(features)
+    return paddle.stack([shape[3], shape[2]]) * stride
+
+
+def _sample_one_image(sampler, size, boxes, coords):
+    places = image_coords(boxes, coords) / size
+    values = sampler(places.reshape([1, -1, 2]))
+    num_boxes, num_points = paddle.shape(coords)[:2]  # tensors, which a graph of any number of boxes needs
+    return values.reshape([values.shape[1], num_boxes, num_points]).transpose([1, 0, 2])

@@ -155,3 +155,24 @@ def box_levels(boxes: paddle.Tensor, strides: Sequence[int]) -> np.ndarray:
     level = paddle.floor(CANONICAL_LEVEL + paddle.log2(relative)).numpy()
     finest, coarsest = int(math.log2(strides[0])), int(math.log2(strides[-1]))
     return np.clip(level, finest, coarsest).astype(np.int64) - finest
+
+
+def pool_in_graph(
+    levels: list[paddle.Tensor], strides: Sequence[int], boxes_of_levels: list[paddle.Tensor], size: int
+) -> paddle.Tensor:
+    """Does what `pool_levels` does in a traced graph, for one image, of boxes with an area that are sorted by level.
+
+    Args:
+        levels: maps [1, C, H_i, W_i], fine -> coarse.
+        strides: of the levels.
+        boxes_of_levels: [R_i, 4], the boxes that are read from each level.
+        size: S.
+
+    Returns:
+        [R, C, S, S], the boxes of the finest level first.
+    """
+    pooled = []
+    for level, stride, boxes in zip(levels, strides, boxes_of_levels):
+        count = paddle.shape(boxes)[:1].astype("int32")
+        pooled.append(ops.roi_align(level, boxes, count, size, 1.0 / stride, 0, aligned=True))
+    return paddle.concat(pooled)

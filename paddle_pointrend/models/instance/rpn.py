@@ -96,10 +96,10 @@ class RPN(nn.Layer):
         predictions = AnchorPredictions([], [], [])
         for level, stride, anchors in zip(levels, self.strides, self.cell_anchors):
             hidden = F.relu(self.conv(level))
-            num_images, _, height, width = level.shape
+            height, width = level.shape[2:]
             logits, deltas = self.objectness_logits(hidden), self.anchor_deltas(hidden)
             predictions.logits.append(logits.transpose([0, 2, 3, 1]).flatten(1))
-            deltas = deltas.transpose([0, 2, 3, 1]).reshape([num_images, -1, 4])
+            deltas = deltas.transpose([0, 2, 3, 1]).flatten(1).reshape([0, -1, 4])
             predictions.deltas.append(deltas)
             predictions.anchors.append(grid_anchors(height, width, stride, anchors))
         return predictions

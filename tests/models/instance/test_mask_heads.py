@@ -6,10 +6,12 @@ import pytest
 import slow_instance_references as slow
 import slow_references
 
-from paddle_pointrend.models.instance.mask_heads import PointRendMaskHead, StandardMaskHead
+from paddle_pointrend.models.instance.mask_heads import PointRendMaskHead
 from paddle_pointrend.models.instance.mask_targets import MatchedMasks, masks_at_points, masks_in_boxes
 from paddle_pointrend.models.instance.region_points import RegionPoints
 from paddle_pointrend.models.instance.regions import regular_grid, sampler_in_boxes
+from paddle_pointrend.models.instance.roi_align import pool_levels
+from paddle_pointrend.models.instance.standard_mask_head import StandardMaskHead
 from paddle_pointrend.models.point_head import PointHead
 from paddle_pointrend.points.eager_cpu import EAGER_CPU, EAGER_CPU_WITH_GRADIENTS
 from paddle_pointrend.points.generic import GENERIC
@@ -136,7 +138,8 @@ def test_standard_masks_are_those_of_the_boxes_classes(features):
     made.predictor.weight.set_value(paddle.randn(made.predictor.weight.shape))
     levels, boxes = [paddle.to_tensor(features)], paddle.to_tensor(BOXES)
     masks, same = made.predict(levels, boxes, COUNTS, paddle.to_tensor(CLASSES))
-    every_class = made.predictor(made.hidden(levels, boxes, COUNTS)).numpy()
+    pooled = pool_levels(levels, [STRIDE], boxes, COUNTS, 4)
+    every_class = made.predictor(made.hidden(pooled)).numpy()
     assert masks is same and masks.shape == [5, 8, 8]
     np.testing.assert_allclose(masks.numpy(), sigmoid(every_class[np.arange(5), CLASSES]), atol=1e-5)
     assert np.isfinite(masks.numpy()).all()  # of the box without area too

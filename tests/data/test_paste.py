@@ -1,7 +1,7 @@
 import numpy as np
 import slow_references
 
-from paddle_pointrend.models.instance import paste_masks
+from paddle_pointrend.data.paste import paste_masks
 
 
 def slow_paste(mask, box, height, width):
