@@ -17,6 +17,9 @@ from paddle_pointrend.data.masks import as_run_lengths
 from paddle_pointrend.errors import UsageError, one_line
 
 
+_LONGEST_SIDE = 2**20  # of an image
+
+
 @dataclass
 class CocoImage:
     """An image that a data set lists.
@@ -131,6 +134,12 @@ def _read_content(path):
             wrong = [name for name in ("id", "height", "width") if not _is_whole(entry.get(name, 0))]
             if wrong and not (key == "images" and wrong == ["id"] and isinstance(entry["id"], str)):
                 raise UsageError(f"{path}: an entry of {key} has no whole number as {wrong[0]}: {str(entry)[:80]}")
+            wrong = [name for name in ("height", "width") if not 1 <= entry.get(name, 1) <= _LONGEST_SIDE]
+            if wrong:
+                expected = f"expected 1 to {_LONGEST_SIDE} pixels"
+                raise UsageError(f"{path}: {wrong[0]} of an image is {entry[wrong[0]]}, {expected}: {str(entry)[:80]}")
+            if not isinstance(entry.get("name", ""), (str, int)):
+                raise UsageError(f"{path}: an entry of {key} has no text as name: {str(entry)[:80]}")
     return content
 
 
@@ -156,5 +165,7 @@ def _check_object(item, images, categories):
         raise ValueError(f"bbox is {item['bbox']}, expected four numbers x, y, width, height")
     if not isinstance(item["segmentation"], (list, Mapping)):
         raise ValueError("its segmentation is neither a list of polygons nor run lengths {size, counts}")
-    if not isinstance(item.get("area", 0), (int, float)):
+    if not isinstance(item.get("area", 0), (int, float)) or not np.isfinite(item.get("area", 0)):
         raise ValueError(f"area is {item['area']}, expected a number")
+    if item.get("iscrowd", 0) not in (0, 1):
+        raise ValueError(f"iscrowd is {item['iscrowd']}, expected 0 or 1")

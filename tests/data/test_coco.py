@@ -87,6 +87,15 @@ MISTAKES = {
     "an unknown category": (_set(2, category_id=5), "annotation 12: category_id 5"),
     "half a box": (_set(0, bbox=[1, 2, 3]), "annotation 10: bbox is [1, 2, 3]"),
     "no box": (lambda content: content["annotations"][0].pop("bbox"), "annotation 10: key 'bbox' is missing"),
+    "a crowd that is text": (_set(0, iscrowd="x"), "annotation 10: iscrowd is x, expected 0 or 1"),
+    "a crowd that is null": (_set(0, iscrowd=None), "annotation 10: iscrowd is None, expected 0 or 1"),
+    "an area without end": (_set(0, area=float("inf")), "annotation 10: area is inf"),
+    "a negative height": (
+        lambda content: content["images"][0].update(height=-1),
+        "height of an image is -1, expected 1 to",
+    ),
+    "a huge width": (lambda content: content["images"][0].update(width=1e30), "width of an image is 1e+30"),
+    "a name that is a list": (lambda content: content["categories"][0].update(name=[1]), "has no text as name"),
     "no mask": (_set(0, segmentation=None), "annotation 10: its segmentation is neither"),
 }
 
