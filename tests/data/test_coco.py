@@ -95,7 +95,10 @@ MISTAKES = {
         "height of an image is -1, expected 1 to",
     ),
     "a huge width": (lambda content: content["images"][0].update(width=1e30), "width of an image is 1e+30"),
-    "a name that is a list": (lambda content: content["categories"][0].update(name=[1]), "has no text as name"),
+    "a name that is a list": (
+        lambda content: content.update(categories=[{"id": 7, "name": [1]}]),
+        "has no text as name",
+    ),
     "no mask": (_set(0, segmentation=None), "annotation 10: its segmentation is neither"),
 }
 
