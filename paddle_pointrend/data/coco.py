@@ -16,7 +16,6 @@ from paddle_pointrend.data.json_files import read_json
 from paddle_pointrend.data.masks import as_run_lengths
 from paddle_pointrend.errors import UsageError, one_line
 
-
 _LONGEST_SIDE = 2**20  # of an image
 
 
