@@ -179,7 +179,7 @@ def draw(pixels: Any, instances: Instances, names: Sequence[str]) -> Any:
     count = int((instances.scores >= DRAWN_SCORE).sum())  # best first
     labels = [f"{names[i]} {score:.2f}" for i, score in zip(instances.classes[:count], instances.scores)]
     return draw_instances(
-        pixels, instances.boxes[:count], instances.masks(which=slice(count)), labels, instance_colors(count)
+        pixels, instances.boxes[:count], instances.masks_one_by_one(count), labels, instance_colors(count)
     )
 
 

@@ -59,6 +59,10 @@ class Instances:
         chosen = self.probabilities[name or list(self.probabilities)[-1]]
         return paste_masks(chosen[which], self.boxes[which], self.size)
 
+    def masks_one_by_one(self, count: int) -> Sequence[np.ndarray]:
+        """The best masks of the first `count` instances, bool [height, width], each pasted when it is read."""
+        return _MasksOneByOne(self, count)
+
     def as_coco(self, image_id: int, category_ids: Sequence[int], name: str | None = None) -> list[dict[str, Any]]:
         """Writes the instances as COCO's results: image_id, category_id, bbox, score, segmentation (run lengths)."""
         results = []
@@ -74,3 +78,14 @@ class Instances:
                 }
             )
         return results
+
+
+class _MasksOneByOne(Sequence[np.ndarray]):
+    def __init__(self, instances: Instances, count: int) -> None:
+        self._instances, self._length = instances, count
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._instances.masks(which=slice(i, i + 1))[0]

@@ -14,7 +14,7 @@ _WIDEST_LABEL = 1.5  # in widths of its box: where many small objects stand toge
 def draw_instances(
     image: np.ndarray,
     boxes: np.ndarray,
-    masks: np.ndarray,
+    masks: Sequence[np.ndarray] | np.ndarray,
     labels: Sequence[str],
     colors: np.ndarray,
 ) -> np.ndarray:
@@ -23,7 +23,7 @@ def draw_instances(
     Args:
         image: RGB uint8 [H, W, 3].
         boxes: floats [D, 4], x1 y1 x2 y2 in pixels.
-        masks: bool [D, H, W].
+        masks: bool [D, H, W], or a sequence of D bool [H, W], of which one is held at a time.
         labels: D ASCII texts, written at the boxes' tops; one much wider than its box is left out, and "".
         colors: [D, 3] RGB, as `instance_colors` makes them.
 
@@ -39,11 +39,12 @@ def draw_instances(
     counts = {len(boxes), len(masks), len(labels), len(colors)}
     if len(counts) > 1:
         raise ValueError(f"there are {sorted(counts)} boxes, masks, labels and colours, expected one number of each")
-    if len(masks) and masks.shape[1:] != image.shape[:2]:
-        raise ValueError(f"the masks are of {masks.shape[1:]}, the image of {image.shape[:2]}")
     picture = image.copy()
     thickness = max(1, round(max(image.shape[:2]) / 600))
-    for box, mask, color in reversed(list(zip(boxes, masks, colors))):
+    for i in reversed(range(len(boxes))):
+        box, mask, color = boxes[i], masks[i], colors[i]
+        if mask.shape != image.shape[:2]:
+            raise ValueError(f"a mask is of {mask.shape}, the image of {image.shape[:2]}")
         tint = np.asarray(color, np.float32)
         picture[mask] = ((1 - _SHARE) * picture[mask] + _SHARE * tint).astype(np.uint8)
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

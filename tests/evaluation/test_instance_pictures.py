@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_refused(image):
     boxes, masks = _masks((20, 30, 80, 90))
     with pytest.raises(ValueError, match="expected one number"):
         draw_instances(image, boxes, masks, [], np.array([[255, 0, 0]]))
-    with pytest.raises(ValueError, match="the masks are of"):
+    with pytest.raises(ValueError, match="a mask is of"):
         draw_instances(image[:50], boxes, masks, [""], np.array([[255, 0, 0]]))
     with pytest.raises(ValueError, match="expected uint8"):
         draw_instances(image / 255, boxes, masks, [""], np.array([[255, 0, 0]]))
