@@ -147,16 +147,23 @@ class MaskRCNN(nn.Layer):
     @paddle.no_grad()
     def detect(self, images: paddle.Tensor, image_sizes: Sequence[tuple[int, int]]) -> list[Detections]:
         """Finds the objects in images; see `forward`."""
+        levels, found = self.detect_boxes(images, image_sizes)
+        counts = [len(boxes) for boxes, _, _ in found]
+        boxes, _, classes = (paddle.concat(parts) for parts in zip(*found))
+        masks, coarse_masks = (paddle.split(m, counts) for m in self.mask_head.predict(levels, boxes, counts, classes))
+        return [Detections(*parts, m, c) for parts, m, c in zip(found, masks, coarse_masks)]
+
+    @paddle.no_grad()
+    def detect_boxes(
+        self, images: paddle.Tensor, image_sizes: Sequence[tuple[int, int]]
+    ) -> tuple[list[paddle.Tensor], list[tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]]]:
+        """Does what comes before the mask head: the levels that it reads, and what BoxHead.detect finds."""
         levels = self.features(images)
         proposals, _ = self.rpn.propose(self.rpn(levels), image_sizes)
         levels = levels[:-1]
         pooled = self.box_head.pool(levels, paddle.concat(proposals), [len(boxes) for boxes in proposals])
         scores, deltas = self.box_head(pooled)
-        found = self.box_head.detect(scores, deltas, proposals, image_sizes)
-        counts = [len(boxes) for boxes, _, _ in found]
-        boxes, _, classes = (paddle.concat(parts) for parts in zip(*found))
-        masks, coarse_masks = (paddle.split(m, counts) for m in self.mask_head.predict(levels, boxes, counts, classes))
-        return [Detections(*parts, m, c) for parts, m, c in zip(found, masks, coarse_masks)]
+        return levels, self.box_head.detect(scores, deltas, proposals, image_sizes)
 
     def losses(
         self, images: paddle.Tensor, image_sizes: Sequence[tuple[int, int]], targets: list[Targets]
