@@ -15,13 +15,13 @@ from fuzzing import processes
 
 
 @pytest.mark.slow
-def test_forty_inputs(tmp_path):
-    arguments = ["--inputs", 40, "--seed", 3, "--formats", "--save_dir", tmp_path / "fuzz"]
+def test_sixty_inputs(tmp_path):
+    arguments = ["--inputs", 60, "--seed", 3, "--formats", "--save_dir", tmp_path / "fuzz"]
     done = start([REPOSITORY / "scripts/fuzz_inputs.py", *arguments])
     assert done.returncode == 0, done.stdout[-3000:]
     counts = json.loads((tmp_path / "fuzz/counts.json").read_text())
-    assert (counts["seed"], counts["inputs"]) == (3, 40)
-    assert {kind: sum(row.values()) for kind, row in counts["counts"].items()} == dict.fromkeys(counts["counts"], 5)
+    assert (counts["seed"], counts["inputs"]) == (3, 60)
+    assert {sum(row.values()) for row in counts["counts"].values()} <= {5, 6}  # without torch there is a kind less
     assert sum(row["refused in one line"] for row in counts["counts"].values()) > 10
     assert sorted(path.name for path in (tmp_path / "fuzz").iterdir()) == ["counts.json", "whole"]
 
