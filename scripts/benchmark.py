@@ -65,6 +65,9 @@ def _parser():
         default="wall",
         help="processor: time that a process computed, with --threads 1 the measure on a machine that others use",
     )
+    parser.add_argument(
+        "--from_json", type=pathlib.Path, metavar="FILE", help="measure nothing: an earlier run's table and picture"
+    )
     parser.add_argument("--save_dir", type=pathlib.Path, default=pathlib.Path("output/benchmark"))
     return parser
 
@@ -72,6 +75,10 @@ def _parser():
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
+    if args.from_json:
+        if not args.from_json.is_file():
+            parser.error(f"--from_json {args.from_json}: no such file; expected a benchmark.json")
+        return _show(json.loads(args.from_json.read_text()), args.save_dir)
     args.resolutions = args.resolutions or [(512 * 2**i, 1024 * 2**i) for i in range(4)]
     if importlib.util.find_spec("mmseg") is None:
         parser.error('mmsegmentation is not installed: pip install -c constraints.txt -e ".[torch]"')
@@ -79,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     file = args.save_dir / "benchmark.json"
     check_writable(file)
     report = json.loads(file.read_text()) if file.exists() else {}
-    settings = {name: value for name, value in vars(args).items() if name not in ("only", "save_dir")}
+    settings = {name: value for name, value in vars(args).items() if name not in ("only", "save_dir", "from_json")}
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         benchmark = Benchmark(args, pathlib.Path(folder))
@@ -92,11 +99,18 @@ def main(argv: list[str] | None = None) -> int:
                 print(f"{name}: {error}", file=sys.stderr)
                 failed.append(name)
             save(report, args.save_dir)
-    print(markdown(report))
-    print(f"wrote {', '.join(sorted(str(path) for path in args.save_dir.glob('*') if path.is_file()))}")
+    _show(report, args.save_dir)
     if failed:
         print(f"sections that failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _show(report, save_dir):
+    save_dir.mkdir(parents=True, exist_ok=True)
+    save(report, save_dir)
+    print(markdown(report))
+    print(f"wrote {', '.join(sorted(str(path) for path in save_dir.glob('*') if path.is_file()))}")
+    return 0
 
 
 if __name__ == "__main__":

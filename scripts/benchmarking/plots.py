@@ -18,12 +18,12 @@ _CUT = 2.5  # times the reference's; longer bars are cut
 def draw(section: Section) -> bytes:
     """Draws the time of every network as a bar, its refinement's part lighter where that was measured; a PNG."""
     found = workloads(section["records"])
-    figure, panels = plt.subplots(1, len(found), figsize=(6.5 * len(found), 4.6), squeeze=False)
+    figure, panels = plt.subplots(1, len(found), figsize=(7.5 * len(found), 4.6), squeeze=False)
     for axes, ((shape, _), records) in zip(panels.flat, found.items()):
         rows = [row for row in runtime_rows(records) if row["ratio"] and not row["entry"].startswith("coarse ")]
         _bars(axes, rows, records)
         axes.set(title=f"batch {shape[0]}, {shape[1]}x{shape[2]}", xlabel=f"time, {REFERENCE} = 1")
-    figure.suptitle("Time of a forward pass (lighter: refinement): median and quartiles of ratios within a round")
+    figure.suptitle("Time of a forward pass (lighter: refinement), median and quartiles")
     figure.tight_layout()
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=90)

@@ -62,8 +62,8 @@ def _reference_lines(section) -> Iterator[str]:
     for (shape, _), records in workloads(section["records"]).items():
         for row in runtime_rows(records):
             if row["entry"] == REFERENCE:
-                rounds = "a round" if row["rounds"] == 1 else f"{row['rounds']} rounds"
-                yield f"{REFERENCE}, {shape_title(shape)}: {_quartiles(row['seconds'], '.2f')} s, {rounds}."
+                times = f"{_quartiles(row['seconds'], '.2f')} s, {_counted(row['rounds'], 'round')}"
+                yield f"{REFERENCE}, {shape_title(shape)}: {times}."
 
 
 def _refinement_lines(section) -> Iterator[str]:
@@ -87,7 +87,9 @@ def _training_lines(section) -> Iterator[str]:
 def _where(section):
     machine, settings = section["machine"], section["settings"]
     load = "" if machine["load"] is None else f", load {machine['load']:.1f} before"
-    where = f"{settings['network']}, {settings['threads']} threads, {machine['cpu']}, {machine['date']}{load}"
+    where = (
+        f"{settings['network']}, {_counted(settings['threads'], 'thread')}, {machine['cpu']}, {machine['date']}{load}"
+    )
     clock = "processor time" if settings.get("clock") == "processor" else "by the clock"
     return f"{where}; {clock}, medians and quartiles:"
 
@@ -99,6 +101,10 @@ def _versions(report):
         versions = ", ".join(f"{package} {version}" for package, version in section["machine"]["versions"].items())
         sections.setdefault(versions, []).append(name)
     return "\n\n".join(f"{', '.join(names)}: {versions}." for versions, names in sections.items())
+
+
+def _counted(count, noun):
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _quartiles(values, form):

@@ -1,6 +1,7 @@
 """scripts/benchmark.py: arithmetic and tables on given seconds, its processes, and that both sides compute the same."""
 
 import json
+import pathlib
 
 import benchmark
 import numpy as np
@@ -113,6 +114,15 @@ def test_report_is_written_and_reads_back(report, tmp_path):
     assert refinement in text and "paddle / mmsegmentation 0.50 (0.50 to 0.50)" in text
     assert "- training step of 1x512x1024, paddle: 4.00 (3.50 to 4.50) s, 1.38 (1.31 to 1.44) of" in text
     assert "runtimes, fidelity, refinement, points, training: numpy 1.26.4." in text
+
+
+def test_the_page_is_made_of_its_json(tmp_path, capsys):
+    docs = pathlib.Path(__file__).resolve().parents[2] / "docs"
+    assert benchmark.main(["--from_json", str(docs / "benchmarks.json"), "--save_dir", str(tmp_path)]) == 0
+    text = (tmp_path / "benchmark.md").read_text()
+    assert text in capsys.readouterr().out and (tmp_path / "benchmark.png").read_bytes()[:4] == PNG
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) > 5 and "\n".join(table) in (docs / "benchmarks.md").read_text()
 
 
 def test_a_report_of_failures_only_is_written(tmp_path):
