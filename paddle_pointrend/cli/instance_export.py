@@ -37,6 +37,7 @@ def export(args: argparse.Namespace, config: Config) -> int:
     assert isinstance(model, MaskRCNN)
     dataset = describe_images(make_builder(config), config)
     names, category_ids = instance_classes(config, dataset)
+    images, whose = _images_to_compare(dataset)
     make_save_dir(args.save_dir)
     try:
         export_instances(
@@ -50,7 +51,6 @@ def export(args: argparse.Namespace, config: Config) -> int:
     except ExportError as error:
         raise UsageError(str(error)) from error
     logger.info(f"Wrote {', '.join(DeployFile.read(args.save_dir).files)} and deploy.yaml into {args.save_dir}")
-    images, whose = _images_to_compare(dataset)
     try:
         exported = InstancePredictor(args.save_dir)
         found = [exported.predict(image) for image in images]
