@@ -14,9 +14,8 @@ from paddle_pointrend import scenes
 from paddle_pointrend.cli.common import make_save_dir
 from paddle_pointrend.cli.instances import draw
 from paddle_pointrend.cli.train import say_how_to_evaluate
-from paddle_pointrend.data.coco import read_coco_image
+from paddle_pointrend.data.coco import read_coco_image, true_instances
 from paddle_pointrend.data.instances import CocoInstances
-from paddle_pointrend.data.masks import decode_mask
 from paddle_pointrend.evaluation import instance_table
 from paddle_pointrend.evaluation.instance_pictures import draw_instances, instance_colors
 from paddle_pointrend.evaluation.visualize import side_by_side
@@ -59,11 +58,7 @@ def picture(model: nn.Layer, dataset: CocoInstances) -> np.ndarray:
     rows: list[np.ndarray] = []
     for image in dataset.coco.images[:SCENES_SHOWN]:
         pixels = read_coco_image(image)
-        boxes = np.array([item["bbox"] for item in image.objects], float).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        masks = np.zeros((len(boxes), image.height, image.width), bool)
-        for mask, item in zip(masks, image.objects):
-            mask[:] = decode_mask(item["segmentation"], image.height, image.width)
+        boxes, masks = true_instances(image)
         truth = draw_instances(pixels, boxes, masks, [""] * len(boxes), instance_colors(len(boxes)))
         found = draw(pixels, predict_instances(model, dataset, pixels), dataset.coco.class_names)
         rows.append(side_by_side([truth, found], ["truth", "PointRend"] if not rows else None))

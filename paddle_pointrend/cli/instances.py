@@ -30,12 +30,11 @@ from paddle_pointrend.paddleseg.distributed import gather, rank_and_size
 from paddle_pointrend.paddleseg.instance_data import build_instance_dataset, describe_images
 from paddle_pointrend.paddleseg.instance_evaluation import evaluate_found
 from paddle_pointrend.paddleseg.instance_prediction import instance_classes, predict_instances
-from paddle_pointrend.paddleseg.instance_reporting import measure_instances, write_instances_report
+from paddle_pointrend.paddleseg.instance_reporting import SHOWN_SCORE, measure_instances, write_instances_report
 from paddle_pointrend.paddleseg.instance_training import train_instances
 from paddle_pointrend.paddleseg.models import load_model
 
 RESULTS = "predictions.json"
-DRAWN_SCORE = 0.5  # of this score on an instance is drawn; the JSON file has all
 _TRAINING_OPTIONS = (
     "do_eval",
     "resume_model",
@@ -128,7 +127,7 @@ def predict(args: argparse.Namespace, config: Config) -> int:
         _write_results(pathlib.Path(args.save_dir) / RESULTS, results)
         logger.info(
             f"{len(results)} instances of {len(images) - len(broken)} images are in {args.save_dir}: {RESULTS}, and "
-            f"pictures of those with a score of at least {DRAWN_SCORE} in added_prediction/"
+            f"pictures of those with a score of at least {SHOWN_SCORE} in added_prediction/"
         )
         if broken:
             logger.error(f"{len(broken)} of {len(images)} images were skipped: {', '.join(broken)}")
@@ -175,8 +174,8 @@ def _finder(network, dataset):
 
 
 def draw(pixels: Any, instances: Instances, names: Sequence[str]) -> Any:
-    """Draws the instances of at least DRAWN_SCORE over an image, uint8 [H, W, 3] in RGB."""
-    count = int((instances.scores >= DRAWN_SCORE).sum())  # best first
+    """Draws the instances of at least SHOWN_SCORE over an image, uint8 [H, W, 3] in RGB."""
+    count = int((instances.scores >= SHOWN_SCORE).sum())  # best first
     labels = [f"{names[i]} {score:.2f}" for i, score in zip(instances.classes[:count], instances.scores)]
     return draw_instances(
         pixels, instances.boxes[:count], instances.masks_one_by_one(count), labels, instance_colors(count)

@@ -13,7 +13,7 @@ import numpy as np
 
 from paddle_pointrend.data.images import MOST_PIXELS, ImageError, read_image
 from paddle_pointrend.data.json_files import read_json
-from paddle_pointrend.data.masks import as_run_lengths
+from paddle_pointrend.data.masks import as_run_lengths, decode_mask
 from paddle_pointrend.errors import UsageError, one_line
 
 _LONGEST_SIDE = 2**20  # of an image
@@ -119,6 +119,16 @@ def read_coco_image(image: CocoImage) -> np.ndarray:
     return pixels
 
 
+def true_instances(image: CocoImage) -> tuple[np.ndarray, np.ndarray]:
+    """Draws an image's objects: boxes, float64 [G, 4], x1 y1 x2 y2 in pixels, and masks, bool [G, H, W]."""
+    boxes = np.array([item["bbox"] for item in image.objects], float).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    masks = np.zeros((len(boxes), image.height, image.width), bool)
+    for mask, item in zip(masks, image.objects):
+        mask[:] = decode_mask(item["segmentation"], image.height, image.width)
+    return boxes, masks
+
+
 def _read_content(path):
     content = read_json(pathlib.Path(path))
     for key in ("images", "annotations", "categories"):
@@ -148,7 +158,7 @@ def _is_whole(value):
 
 def _image(record, folder, file):
     name, height, width = str(record["file_name"]), int(record["height"]), int(record["width"])
-    if height < 1 or width < 1 or height * width > MOST_PIXELS:
+    if height * width > MOST_PIXELS:
         raise UsageError(f"{file}: image {record['id']} is {width}x{height}, expected at most {MOST_PIXELS} pixels")
     return CocoImage(record["id"], name, os.path.join(folder, name), height, width)
 

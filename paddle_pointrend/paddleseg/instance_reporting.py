@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from paddle import nn
 
-from paddle_pointrend.data.coco import CocoImage, read_coco_image
+from paddle_pointrend.data.coco import CocoImage, read_coco_image, true_instances
 from paddle_pointrend.data.instances import CocoInstances
-from paddle_pointrend.data.masks import decode_mask
 from paddle_pointrend.evaluation.instance_report import InstanceImage, write_instance_report
 from paddle_pointrend.evaluation.instance_scores import image_score
 from paddle_pointrend.paddleseg.curves import read_curves
@@ -21,7 +20,7 @@ from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.instance_prediction import predict_instances
 from paddle_pointrend.paddleseg.reporting import PAGE, chosen_images, score_note
 
-SHOWN_SCORE = 0.5  # of this score on an instance is shown and counts for the choice of images
+SHOWN_SCORE = 0.5  # of this score on an instance is drawn, and counts for the choice of images
 
 
 @dataclasses.dataclass
@@ -91,11 +90,7 @@ def _shown(model, dataset, image, scores):
     pixels = read_coco_image(image)
     found = predict_instances(model, dataset, pixels)
     count = int((found.scores >= SHOWN_SCORE).sum())  # best first
-    boxes = np.array([item["bbox"] for item in image.objects], float).reshape(-1, 4)
-    boxes[:, 2:] += boxes[:, :2]
-    masks = np.zeros((len(boxes), image.height, image.width), bool)
-    for mask, item in zip(masks, image.objects):
-        mask[:] = decode_mask(item["segmentation"], image.height, image.width)
+    boxes, masks = true_instances(image)
     names = dataset.coco.class_names
     return InstanceImage(
         name=image.file_name,
