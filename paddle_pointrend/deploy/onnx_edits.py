@@ -37,7 +37,8 @@ def extract(model: ModelProto, outputs: Sequence[str]) -> ModelProto:
 def keep_weights_in_float(model: ModelProto) -> None:
     """Puts a Clip without bounds before convolutions in float32 whose input comes out of a DequantizeLinear.
 
-    Where that stands directly before one, ONNX Runtime (1.31) quantises its weights, with one scale for all channels.
+    Where that stands directly before one, ONNX Runtime quantises its weights too, with one scale for all channels
+    (1.31.1, where what follows is quantised).
     """
     from onnx import helper
 

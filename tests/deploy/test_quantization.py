@@ -101,14 +101,35 @@ def test_classifiers_and_point_head_are_in_float32(case):
         assert np.array_equal(weights[convolutions(before)[name].input[1]], classifier)
 
 
-def test_onnxruntime_computes_in_int8_what_is_quantised_and_nothing_else(case, tmp_path):
-    *_, int8, done = case
+def optimised_by_onnxruntime(file, folder):
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    onnxruntime.InferenceSession(str(int8 / "model.onnx"), options, providers=["CPUExecutionProvider"])
-    types = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
-    assert types.count("QLinearConv") == done.int8_layers
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return onnx.load(folder / "optimised.onnx")
+
+
+def test_onnxruntime_computes_in_int8_what_is_quantised(case, tmp_path):
+    *_, int8, done = case
+    optimised = optimised_by_onnxruntime(int8 / "model.onnx", tmp_path)
+    assert [node.op_type for node in optimised.graph.node].count("QLinearConv") == done.int8_layers
+
+
+def test_onnxruntime_leaves_a_float32_layer_between_quantised_ones_alone(case, tmp_path):
+    """By itself it rounds these weights too, to multiples of one scale for all channels."""
+    _, float32, _, _ = case
+    model = load_folded(float32 / "model.onnx")
+    parts = find_parts(model)
+    coarse = extract(model, parts.maps)
+    ranges = quantization.calibrate(coarse, images_of(SIZES), progress=False)
+    name = parts.layers[2]
+    quantised = quantization.quantize(coarse, ranges, [layer for layer in parts.layers if layer != name])
+    onnx.save(quantised, str(tmp_path / "quantised.onnx"))
+    optimised = optimised_by_onnxruntime(tmp_path / "quantised.onnx", tmp_path)
+    expected = initialisers(model)[convolutions(model)[name].input[1]]
+    weights = initialisers(optimised)
+    float_weights = [weights.get(node.input[1]) for node in optimised.graph.node if node.op_type.endswith("Conv")]
+    assert any(np.array_equal(weight, expected) for weight in float_weights)
 
 
 def test_refinement_is_float32_on_dequantised_maps(case):
