@@ -18,6 +18,7 @@ from paddle_pointrend.deploy.runtimes import (
     openvino_runtime,
     paddle_inference,
 )
+from paddle_pointrend.deploy.runtimes.large_batches import one_by_one
 from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
 FORMATS = {"openvino": "onnx", "onnxruntime": "onnx", "paddle-inference": "paddle"}
@@ -102,6 +103,40 @@ def test_compiles_for_the_third_of_a_size_and_later_after_a_change():
     assert compiled == [None, small.shape, None, small.shape]
 
 
+def test_with_a_patience_of_one_the_first_image_decides():
+    compiled = []
+
+    def compile_for(shape):
+        compiled.append(shape)
+        if shape == (0,):
+            raise RuntimeError("no such size")
+        return lambda images: images
+
+    run, small, large = SizeWatcher(compile_for, patience=1), np.zeros((1, 3, 4, 4)), np.zeros((1, 3, 8, 8))
+    assert compiled == []
+    for images in (small, small, large, small, small):
+        assert run(images) is images
+    assert compiled == [small.shape, None, small.shape]
+    run = SizeWatcher(compile_for, patience=1)
+    with pytest.raises(RuntimeError, match="no such size"):
+        run(np.zeros(0))
+    assert run(small) is small  # goes on after a failure
+
+
+def test_large_images_of_a_batch_go_one_by_one():
+    sizes = []
+
+    def double(images):
+        sizes.append(len(images))
+        return images[:, 0] * 2
+
+    for count, side, expected in ((3, 512, [1, 1, 1]), (1, 512, [1]), (3, 511, [3])):
+        sizes.clear()
+        images = np.random.randn(count, 3, side, side).astype(np.float32)
+        assert np.array_equal(one_by_one(double)(images), images[:, 0] * 2)
+        assert sizes == expected
+
+
 def test_takes_images_whose_memory_is_not_in_order(tiny_exports, name):
     network, folders = tiny_exports
     runtime = load_runtime(name, folders[FORMATS[name], "logits"], num_threads=1)
@@ -123,7 +158,9 @@ def test_eager_runtime_takes_the_first_output_in_eval_mode(tiny_exports):
 def test_openvino_is_told_to_stay_in_float32_and_how_many_threads(tiny_exports):
     pytest.importorskip("openvino")
     _, folders = tiny_exports
-    model = load_runtime("openvino", folders["onnx", "logits"], num_threads=1).network
+    runtime = load_runtime("openvino", folders["onnx", "logits"], num_threads=1)
+    runtime(np.zeros((1, 3, 16, 16), np.float32))
+    model = runtime.network
     assert str(model.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
     assert model.get_property("INFERENCE_NUM_THREADS") == 1
 
@@ -141,6 +178,7 @@ def test_openvino_computes_in_bfloat16_where_it_is_asked_to(tiny_exports):
     assert 1e-4 < difference < 0.05  # 8 bits; float32 would be within 1e-6
     predictor = Predictor(folders["onnx", "logits"], precision="bf16")
     assert predictor.runtime.name == "openvino"
+    predictor.predict(np.zeros((16, 16, 3), np.uint8))
     assert str(predictor.runtime.network.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'bfloat16'>"
 
 

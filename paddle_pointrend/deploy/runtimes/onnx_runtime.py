@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from paddle_pointrend.deploy.runtimes.large_batches import one_by_one
 from paddle_pointrend.deploy.runtimes.loading import Graph, existing_onnx_file, load
 from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
@@ -32,7 +33,7 @@ class ONNXRuntime:
             names[:] = names or network_input.shape
             return lambda images: session.run(None, {network_input.name: np.ascontiguousarray(images)})[0]
 
-        self._run = load(file, self.name, lambda: SizeWatcher(compile_for))
+        self._run = one_by_one(load(file, self.name, lambda: SizeWatcher(compile_for)))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return self._run(images)

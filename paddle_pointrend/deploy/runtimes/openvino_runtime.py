@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 from paddle_pointrend.deploy.errors import ImageSizeError, RuntimeLoadError
+from paddle_pointrend.deploy.runtimes.large_batches import one_by_one
 from paddle_pointrend.deploy.runtimes.loading import Graph, existing_onnx_file, load
 from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
@@ -37,12 +38,19 @@ class OpenVINORuntime:
             if shape is not None:
                 model.reshape(list(shape))
             self.network = compiled = _core().compile_model(model, "CPU", options)
-            # share_outputs is off: the result is a copy, not the memory that the next call writes.
-            return lambda images: compiled(np.ascontiguousarray(images), share_outputs=False)[0]
+
+            def run(images):
+                # A request of its own, so that the result is no memory that the next call writes, nor a copy.
+                request = compiled.create_infer_request()
+                return request.infer(np.ascontiguousarray(images), share_inputs=True, share_outputs=True)[0]
+
+            return run
 
         self._file = file
         self._checked: set[tuple[int, ...]] = set()  # shapes of small images that the network takes
-        self._run = load(file, self.name, lambda: SizeWatcher(compile_for))
+        load(file, self.name, lambda: _core().read_model(str(file)))
+        # Compiled for any size it takes half as much memory again, which does not come back: so not before it must be.
+        self._run = one_by_one(SizeWatcher(compile_for, patience=1))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         if min(images.shape[2:]) < _SMALL and images.shape not in self._checked:

@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from paddle_pointrend.deploy.errors import RuntimeLoadError
+from paddle_pointrend.deploy.runtimes.large_batches import one_by_one
 from paddle_pointrend.deploy.runtimes.loading import Graph, existing_file, load
 
 
@@ -21,10 +22,15 @@ class PaddleInferenceRuntime:
     devices = ("cpu", "gpu")
 
     def __init__(self, folder: str | os.PathLike, *, num_threads: int, device: str = "cpu", precision: str = "fp32"):
-        self._graph = self.load_graph(folder, "model", num_threads=num_threads, device=device)
+        graph = self.load_graph(folder, "model", num_threads=num_threads, device=device)
+
+        def run(images):
+            return graph(images)[0]
+
+        self._run = run if device == "gpu" else one_by_one(run)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        return self._graph(images)[0]
+        return self._run(images)
 
     @classmethod
     def load_graph(
