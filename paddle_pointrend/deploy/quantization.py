@@ -101,7 +101,7 @@ def quantize_export(
     model = load_folded(pathlib.Path(source) / deploy.files[0])
     parts = find_parts(model)
     if not parts.layers:
-        raise ExportError(f"{source} has no convolutions to quantise: export it without --precision int8")
+        raise ExportError("the network has no convolutions to quantise: export it without --precision int8")
     coarse, crops = extract(model, parts.maps), _crops(images)
     ranges = calibrate(coarse, crops, progress=progress)
     float_layers = find_sensitive_layers(coarse, parts, ranges, crops, progress=progress) if sensitivity else []
