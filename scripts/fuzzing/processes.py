@@ -12,8 +12,8 @@ import traceback
 from paddle_pointrend.cli import main as command
 
 MEMORY = 16 * 2**30  # bytes of address space; what wants more fails instead of stopping the machine
-# How an input may end. The first three are right, the others are faults.
-RIGHT = ("succeeded", "done in part", "refused in one line")
+# How an input may end. A training goes on where its config has iterations for years.
+RIGHT = ("succeeded", "done in part", "refused in one line", "still training")
 FAULTS = ("other exit", "traceback", "crash", "hang", "execution")
 
 
@@ -32,7 +32,7 @@ def run(arguments: list[str], folder: pathlib.Path, canary: pathlib.Path, second
         canary.unlink()
         return "execution"
     if hangs:
-        return "hang"
+        return "still training" if "[TRAIN]" in (text.strip().splitlines() or [""])[-1] else "hang"
     if process.exitcode is None or process.exitcode < 0:
         return "crash"
     if "Traceback (most recent call last)" in text:

@@ -37,6 +37,7 @@ def test_sixty_inputs(tmp_path):
         ("traceback", lambda arguments: 1 / 0),
         ("crash", lambda arguments: os.kill(os.getpid(), signal.SIGKILL)),
         ("hang", lambda arguments: time.sleep(60)),
+        ("still training", lambda arguments: print("[INFO]\t[TRAIN] epoch: 2, iter: 4/99999999") or time.sleep(60)),
         ("execution", lambda arguments: open("canary", "w").close() or 0),
     ],
 )
