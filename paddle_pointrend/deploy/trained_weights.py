@@ -92,8 +92,8 @@ def runtime_of_layer(
 
 
 def default_device(runtime: str) -> str:
-    """Names the device for one of RUNTIMES: "gpu" where Paddle computes on one and the runtime does too, else "cpu"."""
-    return "gpu" if paddle_device() == "gpu" and "gpu" in RUNTIMES[runtime].devices else "cpu"
+    """Names the device for one of RUNTIMES: "gpu" for Paddle's own where Paddle computes on one, else "cpu"."""
+    return "gpu" if paddle_device() == "gpu" and RUNTIMES[runtime].package == "paddle" else "cpu"
 
 
 def paddle_device() -> str:

@@ -91,13 +91,18 @@ def test_refuses_a_runtime_that_does_not_read_the_folder(tiny_exports, arguments
     ("options", "message"),
     [
         ({"device": "tpu"}, "device is 'tpu', expected 'cpu' or 'gpu'"),
-        ({"device": "gpu"}, "onnxruntime runs on device 'cpu' here"),
         ({"num_threads": 0}, "num_threads is 0, expected at least 1"),
     ],
 )
 def test_refuses_mistaken_options(tiny_exports, options, message):
     with pytest.raises(ValueError, match=message):
         load_runtime("onnxruntime", tiny_exports[1]["onnx", "logits"], **options)
+
+
+def test_openvino_runs_on_the_cpu(tiny_exports):
+    pytest.importorskip("openvino")
+    with pytest.raises(ValueError, match="openvino runs on device 'cpu' here; onnxruntime"):
+        load_runtime("openvino", tiny_exports[1]["onnx", "logits"], device="gpu")
 
 
 @pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this Paddle has GPUs")

@@ -120,7 +120,7 @@ def load_runtime(
             paddle for the last.
         num_threads: threads on CPU; by default OMP_NUM_THREADS, and where that is not set the processors that this
             process may use.
-        device: "cpu", or "gpu" for paddle-inference, which is written as Paddle's documentation says and was not
+        device: "cpu", or "gpu" for onnxruntime and paddle-inference, written as their documentation says and not
             measured.
         precision: None for that of the export, "fp32" or "int8". Of a float32 network also "bf16" for openvino on a
             processor that has units for bfloat16: several times as fast with AMX, and labels differ where two classes
