@@ -62,6 +62,8 @@ class SemanticFPN(nn.Layer):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        if min(fpn_channels, head_channels) < 1:
+            raise ValueError(f"fpn_channels and head_channels must be at least 1, got {fpn_channels}, {head_channels}")
         channels, strides = measure_backbone(backbone)
         if any(not 0 <= i < len(strides) for i in backbone_indices):
             raise ValueError(f"backbone_indices {list(backbone_indices)}: the backbone has {len(strides)} maps")

@@ -46,6 +46,13 @@ def check_files(dataset: Dataset, name: str) -> None:
         )
 
 
+def _is_readable(path):
+    try:
+        return cv2.imread(path, cv2.IMREAD_UNCHANGED) is not None
+    except cv2.error:  # a header that claims a size beyond OpenCV's limits
+        return False
+
+
 def read_sample(dataset: Dataset, index: int) -> dict[str, Any]:
     """Reads dataset[index] and checks its labels.
 
@@ -59,7 +66,7 @@ def read_sample(dataset: Dataset, index: int) -> dict[str, Any]:
         raise
     except Exception as error:
         # A dataset with a reader of its own may fail in any way on a broken file; a fault of its code is shown whole.
-        broken = [path for path in paths if cv2.imread(path, cv2.IMREAD_UNCHANGED) is None]
+        broken = [path for path in paths if not _is_readable(path)]
         if broken:
             raise UsageError(f"cannot read {broken[0]}") from error
         raise

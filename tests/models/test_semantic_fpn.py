@@ -176,6 +176,7 @@ class TestSemanticFPN:
             ({"head_levels": ()}, r"head_levels \[\]"),
             ({"head_levels": (2, 1)}, r"fine to coarse, each level once, got \[2, 1\]"),
             ({"head_levels": (1, 1)}, r"fine to coarse, each level once, got \[1, 1\]"),
+            ({"head_channels": 0}, "at least 1, got 256, 0"),
             ({"norm": "LN"}, "'BN' or 'GN', got 'LN'"),
             ({"norm": "GN", "head_channels": 48}, "multiple of 32, got 48"),
         ],
