@@ -13,6 +13,7 @@ from paddle_pointrend.evaluation.instance_pictures import draw_instances, instan
 from paddle_pointrend.evaluation.report_parts import (
     DIFFERENCE_KEYS,
     article,
+    checked_predictions,
     difference_verdict,
     headline,
     measure_table,
@@ -76,9 +77,7 @@ def write_instance_report(
     Raises:
         ValueError: summaries of other predictions.
     """
-    columns = list(summaries)
-    if columns not in (["coarse", "refined"], ["prediction"]):
-        raise ValueError(f"summaries has {columns}, expected ['coarse', 'refined'] in this order, or one")
+    columns = checked_predictions(summaries)
     rows = [(text(name), [values]) for name, values in instance_rows(summaries, class_names)]
     means, of_classes = rows[: -2 * len(class_names)], rows[-2 * len(class_names) :]
     pairs = zip(class_names, of_classes[: len(class_names)], of_classes[len(class_names) :], strict=True)

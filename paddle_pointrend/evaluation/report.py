@@ -12,6 +12,7 @@ from paddle_pointrend.evaluation.figures import Sample, draw_step, panel_names, 
 from paddle_pointrend.evaluation.report_parts import (
     DIFFERENCE_KEYS,
     article,
+    checked_predictions,
     class_legend,
     difference_verdict,
     figure,
@@ -60,17 +61,16 @@ def write_report(
     Raises:
         ValueError: summaries of other predictions, or counts of names, colours and classes that differ.
     """
-    if list(summaries) not in (["coarse", "refined"], ["prediction"]):
-        raise ValueError(f"summaries has {list(summaries)}, expected ['coarse', 'refined'] in this order, or one")
+    columns = checked_predictions(summaries)
     if len(class_names) != len(palette):
         raise ValueError(f"{len(class_names)} class names for {len(palette)} colours, expected the same number")
     rows = summary_rows(summaries, class_names)
     sections = [
         headline(title, rows[:4]),
-        f"<section><h2>Images</h2>{_how_to_read(len(summaries))}{class_legend(class_names, palette)}",
+        f"<section><h2>Images</h2>{_how_to_read(len(columns))}{class_legend(class_names, palette)}",
         *(_sample_article(sample, palette, ignore_index, max_side) for sample in samples),
         "</section>",
-        f"<section><h2>Measures</h2>{_tables(rows, list(summaries), class_names, palette)}</section>",
+        f"<section><h2>Measures</h2>{_tables(rows, columns, class_names, palette)}</section>",
     ]
     if confusions:
         sections.append(f"<section><h2>Confusion</h2>{confusion_tables(confusions, class_names)}</section>")

@@ -22,6 +22,14 @@ DIFFERENCE_KEYS = (
 )
 
 
+def checked_predictions(summaries: Mapping[str, dict]) -> list[str]:
+    """Lists the predictions of a report: coarse and refined, or one. ValueError for others."""
+    names = list(summaries)
+    if names not in (["coarse", "refined"], ["prediction"]):
+        raise ValueError(f"summaries has {names}, expected ['coarse', 'refined'] in this order, or one")
+    return names
+
+
 def write_page(
     path: str | os.PathLike,
     title: str,

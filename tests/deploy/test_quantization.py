@@ -165,11 +165,14 @@ def test_labels_are_almost_those_of_float32_in_each_runtime_for_any_size(case):
     _, float32, int8, _ = case
     runtimes = [load_runtime(name, int8) for name in ("onnxruntime", "openvino") if pytest.importorskip(name)]
     reference = load_runtime("onnxruntime", float32)
+    between = []
     for image in images_of([(64, 96), (45, 70), (64, 96), (80, 64)], seed=3):
         expected = reference(image).argmax(axis=1)
         first, second = (runtime(image).argmax(axis=1) for runtime in runtimes)
         assert (first != expected).mean() < 0.1  # random weights: many pixels lie between classes
-        assert (first != second).mean() < 0.1
+        between.append((first != second).mean())
+        assert between[-1] < 0.1
+    assert np.mean(between) < 0.03
 
 
 def test_the_worst_layer_is_found_and_stays_in_float32(case, monkeypatch):

@@ -53,9 +53,7 @@ class ONNXRuntime:
         return self._run(images)
 
     @classmethod
-    def load_graph(
-        cls, folder: str | os.PathLike, name: str, *, num_threads: int, device: str = "cpu", precision: str = "fp32"
-    ) -> Graph:
+    def load_graph(cls, folder: str | os.PathLike, name: str, *, num_threads: int) -> Graph:
         """Loads NAME.onnx of a folder."""
         file = existing_onnx_file(folder, f"{name}.onnx")
         session = load(file, cls.name, lambda: _make_session(file, num_threads, {}, [_CPU_PROVIDER]))

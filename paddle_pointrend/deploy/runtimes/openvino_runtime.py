@@ -58,12 +58,10 @@ class OpenVINORuntime:
         return self._run(images)
 
     @classmethod
-    def load_graph(
-        cls, folder: str | os.PathLike, name: str, *, num_threads: int, device: str = "cpu", precision: str = "fp32"
-    ) -> Graph:
+    def load_graph(cls, folder: str | os.PathLike, name: str, *, num_threads: int) -> Graph:
         """Loads NAME.onnx of a folder."""
         file = existing_onnx_file(folder, f"{name}.onnx")
-        options = _compile_options(num_threads, precision)
+        options = _compile_options(num_threads, "fp32")
         compiled = load(file, cls.name, lambda: _core().compile_model(str(file), "CPU", options))
 
         def run(*arrays: np.ndarray) -> list[np.ndarray]:

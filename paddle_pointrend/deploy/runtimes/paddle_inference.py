@@ -33,9 +33,7 @@ class PaddleInferenceRuntime:
         return self._run(images)
 
     @classmethod
-    def load_graph(
-        cls, folder: str | os.PathLike, name: str, *, num_threads: int, device: str = "cpu", precision: str = "fp32"
-    ) -> Graph:
+    def load_graph(cls, folder: str | os.PathLike, name: str, *, num_threads: int, device: str = "cpu") -> Graph:
         """Loads NAME.json and NAME.pdiparams of a folder."""
         import paddle
         from paddle import inference

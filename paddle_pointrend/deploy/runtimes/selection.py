@@ -140,7 +140,7 @@ def load_graphs(
 ) -> list[Graph]:
     """Loads some graphs of an exported folder on the CPU; arguments and errors as of load_runtime."""
     runtime, options = _checked(name, folder, num_threads, "cpu", "fp32")
-    return [runtime.load_graph(folder, graph, **options) for graph in graphs]
+    return [runtime.load_graph(folder, graph, num_threads=options["num_threads"]) for graph in graphs]
 
 
 def _checked(name, folder, num_threads, device, precision):
