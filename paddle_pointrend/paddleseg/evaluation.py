@@ -192,17 +192,21 @@ class _BothPredictions(nn.Layer):
 class _Readable(paddle.io.Dataset):
     """A dataset that hands over the index of a sample with a mistake instead of raising.
 
-    An exception in Paddle's reading thread ends the loop as if there were no more samples, or hangs it.
+    An exception in Paddle's reading thread ends the loop as if there were no more samples, or hangs it. After a mistake
+    nothing more is read: the thread reads ahead, and what OpenCV prints of a later file would follow the error.
     """
 
     def __init__(self, dataset):
         self.dataset = dataset
+        self._mistake = None
 
     def __getitem__(self, index):
-        try:
-            return read_sample(self.dataset, index)
-        except Exception:  # raised again, with all it says, in the main thread
-            return {"mistake": np.array(index)}
+        if self._mistake is None:
+            try:
+                return read_sample(self.dataset, index)
+            except Exception:  # raised again, with all it says, in the main thread
+                self._mistake = index
+        return {"mistake": np.array(self._mistake)}
 
     def __len__(self):
         return len(self.dataset)

@@ -10,7 +10,7 @@ from paddle_pointrend import evaluate, load_model
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.inference import InferenceOptions
-from paddle_pointrend.paddleseg import load_config
+from paddle_pointrend.paddleseg import datasets, evaluation, load_config
 
 RESIZED = "val_dataset.transforms=[{'type':'Resize','target_size':[80,96]},{'type':'Normalize'}]"
 
@@ -73,3 +73,20 @@ def test_a_dataset_that_is_not_there(trained, varied_weights):
     opts = [f"val_dataset.val_path={trained.folder / 'one.txt'}"]
     with pytest.raises(UsageError, match="val_dataset: 1 of 2 listed files do not exist"):
         evaluate(trained.config, varied_weights, opts)
+
+
+def test_nothing_is_read_after_a_mistake(trained, varied_weights, monkeypatch):
+    """Read ahead in a thread, what OpenCV prints of a later file would come after the error."""
+    (trained.folder / "broken.png").write_bytes(b"no image")
+    images = ["broken.png", *["images/val0.png"] * 5]
+    (trained.folder / "six.txt").write_text("".join(f"{image} labels/val0.png\n" for image in images))
+    read = []
+
+    def read_sample(dataset, index):
+        read.append(int(index))
+        return datasets.read_sample(dataset, index)
+
+    monkeypatch.setattr(evaluation, "read_sample", read_sample)
+    with pytest.raises(UsageError, match=r"cannot read .*broken\.png"):
+        evaluate(trained.config, varied_weights, [f"val_dataset.val_path={trained.folder / 'six.txt'}"], progress=False)
+    assert set(read) == {0}
