@@ -77,7 +77,7 @@ def test_a_dataset_that_is_not_there(trained, varied_weights):
 
 def test_nothing_is_read_after_a_mistake(trained, varied_weights, monkeypatch):
     """Read ahead in a thread, what OpenCV prints of a later file would come after the error."""
-    (trained.folder / "broken.png").write_bytes(b"no image")
+    (trained.folder / "data" / "broken.png").write_bytes(b"no image")
     images = ["broken.png", *["images/val0.png"] * 5]
     (trained.folder / "six.txt").write_text("".join(f"{image} labels/val0.png\n" for image in images))
     read = []
