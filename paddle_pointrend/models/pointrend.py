@@ -202,7 +202,13 @@ class PointRendSeg(nn.Layer):
     ) -> paddle.Tensor:
         """Refines coarse logits to [N, K, *size]; arguments as for `subdivision`."""
         subdivision = self.subdivision(coarse_logits, fine_features, execution)
-        return resize(subdivision.run(coarse_logits, self.num_subdivision_points), size)
+        refined = subdivision.after(coarse_logits, self.num_subdivision_points)
+
+        def cropped():
+            return subdivision.execution.crop_classes(refined, coarse_logits.shape[1])
+
+        # Cropped inside: a branch of a graph copies what comes from outside.
+        return if_of_size(refined, size, cropped, lambda: interpolate(cropped(), size))
 
     def refine_labels(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 from paddle_pointrend.deploy.errors import ImageSizeError, RuntimeLoadError
 from paddle_pointrend.deploy.runtimes.large_batches import one_by_one
 from paddle_pointrend.deploy.runtimes.loading import Graph, existing_onnx_file, load
+from paddle_pointrend.deploy.runtimes.openvino_graphs import resize_planes
 from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
 _PRECISION_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}  # of what is not quantised
@@ -34,7 +35,7 @@ class OpenVINORuntime:
         options = _compile_options(num_threads, precision)
 
         def compile_for(shape):
-            model = _core().read_model(str(file))
+            model = _read(file)
             if shape is not None:
                 model.reshape(list(shape))
             self.network = compiled = _core().compile_model(model, "CPU", options)
@@ -62,7 +63,7 @@ class OpenVINORuntime:
         """Loads NAME.onnx of a folder."""
         file = existing_onnx_file(folder, f"{name}.onnx")
         options = _compile_options(num_threads, "fp32")
-        compiled = load(file, cls.name, lambda: _core().compile_model(str(file), "CPU", options))
+        compiled = load(file, cls.name, lambda: _core().compile_model(_read(file), "CPU", options))
 
         def run(*arrays: np.ndarray) -> list[np.ndarray]:
             outputs = compiled([np.ascontiguousarray(array) for array in arrays], share_outputs=False)
@@ -83,6 +84,12 @@ class OpenVINORuntime:
                 f"OpenVINO cannot run this network on images of {width}x{height}: take larger ones, or onnxruntime"
             ) from error
         self._checked.add(shape)
+
+
+def _read(file):
+    model = _core().read_model(str(file))
+    resize_planes(model)
+    return model
 
 
 def _compile_options(num_threads, precision):
