@@ -20,7 +20,7 @@ from paddle_pointrend.cli.predictors import load_predictor
 from paddle_pointrend.data.images import ImageError, count_pixels, find_images, is_tiff, read_image
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.deploy.rasters import RasterError, open_raster
-from paddle_pointrend.deploy.runtimes import PRECISIONS, RUNTIMES, ONNXRuntime
+from paddle_pointrend.deploy.runtimes import PRECISIONS, RUNTIMES
 from paddle_pointrend.deploy.trained_weights import MANY_IMAGES
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.inference import OutputError, resize_maps
@@ -59,8 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predicts; returns the exit code, 1 if images were skipped."""
-    # ONNX Runtime has a GPU of its own: a Paddle built for CPU is enough.
-    set_device("cpu" if args.runtime == ONNXRuntime.name and args.device == "gpu" else args.device)
+    # ONNX Runtime and OpenVINO find GPUs themselves: a Paddle built for CPU is enough.
+    needs_no_paddle = args.runtime is not None and RUNTIMES[args.runtime].package != "paddle"
+    set_device("cpu" if needs_no_paddle and args.device == "gpu" else args.device)
     logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL's errors are raised too
     config = load_config(args.config, opts=args.opts)
     if is_instance_config(config):

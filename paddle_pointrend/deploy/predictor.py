@@ -41,7 +41,7 @@ class Predictor:
         runtime: "openvino", "onnxruntime" or "paddle-inference", or an object that load_runtime made; by default the
             fastest one that is installed and reads the folder.
         num_threads: threads on CPU; by default OMP_NUM_THREADS, else all processors that this process may use.
-        device: "cpu", or "gpu" with onnxruntime or paddle-inference (not measured).
+        device: "cpu", or "gpu" (not measured).
         precision: None for that of the export, "fp32" or "int8"; "bf16" with openvino: see load_runtime.
         window: (width, height) in pixels; an image that is larger is predicted in a sliding window of this size. None
             predicts every image whole; only predict_file then slides, by DEFAULT_WINDOW.

@@ -99,12 +99,6 @@ def test_refuses_mistaken_options(tiny_exports, options, message):
         load_runtime("onnxruntime", tiny_exports[1]["onnx", "logits"], **options)
 
 
-def test_openvino_runs_on_the_cpu(tiny_exports):
-    pytest.importorskip("openvino")
-    with pytest.raises(ValueError, match="openvino runs on device 'cpu' here; onnxruntime"):
-        load_runtime("openvino", tiny_exports[1]["onnx", "logits"], device="gpu")
-
-
 @pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this Paddle has GPUs")
 def test_refuses_a_gpu_that_this_paddle_does_not_know(tiny_exports):
     with pytest.raises(RuntimeLoadError, match="this Paddle is built for CPU"):

@@ -28,7 +28,6 @@ class EagerRuntime:
     package = "paddle"
     extra = None
     precisions = ("fp32",)
-    devices = ("cpu", "gpu")
 
     def __init__(self, layer: nn.Layer, device: str | None = None):
         import paddle

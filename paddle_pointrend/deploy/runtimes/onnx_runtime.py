@@ -26,7 +26,6 @@ class ONNXRuntime:
     package = "onnxruntime"
     extra = "onnx"
     precisions = ("fp32", "int8")
-    devices = ("cpu", "gpu")
 
     def __init__(self, folder: str | os.PathLike, *, num_threads: int, device: str = "cpu", precision: str = "fp32"):
         file = existing_onnx_file(folder, "model.onnx")

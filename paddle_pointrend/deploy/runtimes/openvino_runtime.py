@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 
 import numpy as np
@@ -14,11 +15,13 @@ from paddle_pointrend.deploy.runtimes.openvino_graphs import resize_planes
 from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
 _PRECISION_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}  # of what is not quantised
+_GPU = "HETERO:GPU,CPU"  # on the CPU what the GPU has no operators for
+_log = logging.getLogger(__name__)
 _SMALL = 64  # pixels: a network of stride 32 has windows that do not fit into maps of smaller images
 
 
 class OpenVINORuntime:
-    """OpenVINO on CPU; images and logits are float32, whatever precision it computes in between.
+    """OpenVINO on CPU; on device "gpu" on Intel's, not measured. Images and logits are float32 in every precision.
 
     bf16, bfloat16, rounds to 8 bits: labels change at boundaries.
     """
@@ -28,17 +31,17 @@ class OpenVINORuntime:
     package = "openvino"
     extra = "openvino"
     precisions = ("fp32", "bf16", "int8")
-    devices = ("cpu",)
 
     def __init__(self, folder: str | os.PathLike, *, num_threads: int, device: str = "cpu", precision: str = "fp32"):
         file = existing_onnx_file(folder, "model.onnx")
-        options = _compile_options(num_threads, precision)
+        place = _place(device, precision)
+        options = _compile_options(num_threads, precision, place)
 
         def compile_for(shape):
             model = _read(file)
             if shape is not None:
                 model.reshape(list(shape))
-            self.network = compiled = _core().compile_model(model, "CPU", options)
+            self.network = compiled = _core().compile_model(model, place, options)
 
             def run(images):
                 # A request of its own, so that the result is no memory that the next call writes, nor a copy.
@@ -51,7 +54,8 @@ class OpenVINORuntime:
         self._checked: set[tuple[int, ...]] = set()  # shapes of small images that the network takes
         load(file, self.name, lambda: _core().read_model(str(file)))
         # Compiled for any size it takes half as much memory again, which does not come back: so not before it must be.
-        self._run = one_by_one(SizeWatcher(compile_for, patience=1))
+        run = SizeWatcher(compile_for, patience=1)
+        self._run = one_by_one(run) if place == "CPU" else run
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         if min(images.shape[2:]) < _SMALL and images.shape not in self._checked:
@@ -92,18 +96,28 @@ def _read(file):
     return model
 
 
-def _compile_options(num_threads, precision):
+def _place(device, precision):
+    """Where OpenVINO computes, as it names it; says so where that is not what was asked for."""
+    if device == "cpu":
+        return "CPU"
+    if precision == "bf16":
+        raise RuntimeLoadError("precision is 'bf16', which OpenVINO computes in on the CPU only: take device 'cpu'")
+    if not any(name.startswith("GPU") for name in _core().available_devices):
+        _log.warning("openvino runs on the CPU: it finds no GPU (it takes Intel's, with their driver)")
+        return "CPU"
+    _log.info("openvino runs on the GPU, and on the CPU what the GPU has no operators for")
+    return _GPU
+
+
+def _compile_options(num_threads, precision, place="CPU"):
     """RuntimeLoadError where this processor does not compute in that precision."""
     if precision == "bf16" and not has_bfloat16():
         raise RuntimeLoadError(
             "precision is 'bf16', but this processor has no units for bfloat16 (AMX or AVX512_BF16): use 'fp32'"
         )
     # On processors with bfloat16 units OpenVINO rounds to it unless told otherwise, which changes label maps.
-    return {
-        "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": num_threads,
-    }
+    options = {"INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision], "PERFORMANCE_HINT": "LATENCY"}
+    return options | ({"INFERENCE_NUM_THREADS": num_threads} if place == "CPU" else {})
 
 
 def has_bfloat16() -> bool:

@@ -19,7 +19,6 @@ class PaddleInferenceRuntime:
     package = "paddle"
     extra = None
     precisions = ("fp32",)
-    devices = ("cpu", "gpu")
 
     def __init__(self, folder: str | os.PathLike, *, num_threads: int, device: str = "cpu", precision: str = "fp32"):
         graph = self.load_graph(folder, "model", num_threads=num_threads, device=device)

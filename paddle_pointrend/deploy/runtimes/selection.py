@@ -31,7 +31,6 @@ class Runtime(Protocol):
     package: str  # that must be installed
     extra: str | None  # of this package that installs it; Paddle comes by its own installation guide
     precisions: tuple[str, ...]  # that it computes in, the default first
-    devices: tuple[str, ...]  # that it runs on, the default first
 
     def __call__(self, images: np.ndarray) -> np.ndarray: ...
 
@@ -120,8 +119,8 @@ def load_runtime(
             paddle for the last.
         num_threads: threads on CPU; by default OMP_NUM_THREADS, and where that is not set the processors that this
             process may use.
-        device: "cpu", or "gpu" for onnxruntime and paddle-inference, written as their documentation says and not
-            measured.
+        device: "cpu", or "gpu", written as the runtimes' documentation says and not measured: NVIDIA's for onnxruntime
+            and paddle-inference, Intel's for openvino.
         precision: None for that of the export, "fp32" or "int8". Of a float32 network also "bf16" for openvino on a
             processor that has units for bfloat16: several times as fast with AMX, and labels differ where two classes
             are about equal (docs/benchmarks.md).
@@ -148,9 +147,6 @@ def _checked(name, folder, num_threads, device, precision):
     runtime = _reader(name)
     if device not in ("cpu", "gpu"):
         raise ValueError(f"device is {device!r}, expected 'cpu' or 'gpu'")
-    if device not in runtime.devices:
-        able = " and ".join(other for other in RUNTIMES if device in RUNTIMES[other].devices)
-        raise ValueError(f"{name} runs on device 'cpu' here; {able} run on {device!r} too")
     if num_threads is not None and num_threads < 1:
         raise ValueError(f"num_threads is {num_threads}, expected at least 1")
     if precision is not None:
