@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     draw_scenes(save_dir / "scenes", args.num_train, args.num_val)
     set_device(args.device)
     if args.instances:
-        show_instances(args, save_dir / "scenes")
+        show_instances(args, save_dir / "scenes", start)
         return 0
     opts = [f"{part}.dataset_root={save_dir / 'scenes'}" for part in ("train_dataset", "val_dataset")]
     if find_package(WEIGHTS) is None:

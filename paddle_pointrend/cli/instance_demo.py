@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from paddle import nn
 from paddleseg.utils import logger
 
 from paddle_pointrend import scenes
-from paddle_pointrend.cli.common import make_save_dir
+from paddle_pointrend.cli.common import make_save_dir, versions
 from paddle_pointrend.cli.instances import draw
 from paddle_pointrend.cli.train import say_how_to_evaluate
 from paddle_pointrend.data.coco import read_coco_image, true_instances
@@ -22,8 +23,8 @@ from paddle_pointrend.evaluation.visualize import side_by_side
 from paddle_pointrend.files import write_json, write_whole
 from paddle_pointrend.paddleseg.configs import load_config, make_builder
 from paddle_pointrend.paddleseg.instance_data import build_instance_dataset
-from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.instance_prediction import predict_instances
+from paddle_pointrend.paddleseg.instance_reporting import measure_instances, write_instances_report
 from paddle_pointrend.paddleseg.instance_training import train_instances
 from paddle_pointrend.paddleseg.models import load_model
 
@@ -31,8 +32,14 @@ CONFIG = Path(scenes.__file__).with_name("demo_instances.yml")
 SCENES_SHOWN = 4
 
 
-def show_instances(args: argparse.Namespace, folder: Path) -> None:
-    """Trains on the scenes in folder; writes SAVE_DIR/instances/ with metrics.json and instances.png."""
+def show_instances(args: argparse.Namespace, folder: Path, start: float) -> None:
+    """Trains on the scenes in folder; writes SAVE_DIR/instances/ with report.html, metrics.json and instances.png.
+
+    Args:
+        args: the demo's.
+        folder: of the scenes.
+        start: when the demo began, in seconds of time.time().
+    """
     save_dir = Path(args.save_dir) / "instances"
     opts = [f"{part}.dataset_root={folder}" for part in ("train_dataset", "val_dataset")]
     config = load_config(CONFIG, opts=opts, iters=args.iters)
@@ -44,13 +51,30 @@ def show_instances(args: argparse.Namespace, folder: Path) -> None:
     say_how_to_evaluate(CONFIG, last, opts)
     model = load_model(config, last)
     dataset = build_instance_dataset(make_builder(config), config, "val_dataset")
-    summaries = evaluate_instances(model, dataset)
-    print(instance_table(summaries, dataset.coco.class_names))
-    write_json(save_dir / "metrics.json", summaries)
+    measures = measure_instances(model, dataset)
+    print(instance_table(measures.summaries, dataset.coco.class_names))
+    write_json(save_dir / "metrics.json", measures.summaries)
     _, png = cv2.imencode(".png", picture(model, dataset)[..., ::-1])
     write_whole(save_dir / "instances.png", png.tobytes())
-    for name in ("metrics.json", "instances.png"):
+    metadata = {
+        "training": f"{config.iters} times {config.batch_size} images, {args.num_train} scenes, seed {args.seed}",
+        "evaluation": f"{args.num_val} held-out scenes of 512x256",
+        "time": f"{(time.time() - start) / 60:.1f} minutes",
+        **versions(),
+    }
+    written = write_instances_report(
+        save_dir,
+        model,
+        dataset,
+        measures,
+        title="PointRend's instances in generated street scenes",
+        metadata=metadata,
+        log_dir=save_dir / "training",
+        num_images=2,
+    )
+    for name in (*written, "metrics.json", "instances.png"):
         logger.info(f"Wrote {save_dir / name}")
+    logger.info(f"{(time.time() - start) / 60:.1f} minutes; open {save_dir / 'report.html'} in a browser")
 
 
 def picture(model: nn.Layer, dataset: CocoInstances) -> np.ndarray:

@@ -32,3 +32,7 @@ def test_demo_trains_measures_and_draws_instances(tmp_path, small_config, capsys
     assert picture.shape[1] == 2 * 512 + 8
     left, right = picture[-256:, :512].astype(int), picture[-256:, 520:].astype(int)
     assert np.abs(left - right).max(-1).mean() > 0.5  # the true instances are drawn; after two iterations few are found
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/") >= 2 * 3  # of each scene at least image, truth and what is found
+    for text in ("boundary AP", "2 times 2 images, 4 scenes, seed 1", "held-out scenes", "loss", "person"):
+        assert text in page
