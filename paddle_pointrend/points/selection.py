@@ -143,9 +143,12 @@ def select_subdivision_points(
 def pixel_centres(indices: paddle.Tensor, size: Sequence[int]) -> paddle.Tensor:
     """Turns indices int64 [N, P] of a map of (height, width) into coordinates float32 [N, P, 2]."""
     height, width = size
-    # Integers until here: float32 has no odd numbers above 2^24, which a 4096 x 8192 map exceeds.
-    x = (indices % width).astype("float32") + 0.5
-    y = (indices // width).astype("float32") + 0.5
+    columns = indices % width
+    # Exported graphs divide whole numbers in float32, which has no odd ones above 2^24: a 4096 x 8192 map exceeds that.
+    # The quotient is whole here, so that it is wrong by less than 1e-3 and right when rounded.
+    rows = ((indices - columns).astype("float32") / width).round()
+    x = columns.astype("float32") + 0.5
+    y = rows + 0.5
     return paddle.stack([x / width, y / height], axis=2)
 
 

@@ -3,12 +3,15 @@
 import importlib.util
 import os
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
 
 from paddle_pointrend.deploy import onnx_conversion
 from paddle_pointrend.deploy.export import ExportError, export_model
+from paddle_pointrend.deploy.tracing import save_graph
+from paddle_pointrend.points.selection import pixel_centres
 
 needs_paddle2onnx = pytest.mark.skipif(importlib.util.find_spec("paddle2onnx") is None, reason="no paddle2onnx")
 
@@ -68,3 +71,26 @@ def test_reasons_of_paddle2onnx_are_the_lines_it_calls_errors_or_the_last():
     printed = "hello\n[ERROR][Paddle2ONNX] [OP: pool2d] Bad size.\n\n[ERROR][Paddle2ONNX] No.\nAborted\n"
     assert onnx_conversion._reasons(printed) == "[OP: pool2d] Bad size. No."
     assert onnx_conversion._reasons("Traceback\n  line 1\n\nValueError: no\nend\n") == "line 1 ValueError: no end"
+
+
+class Centres(paddle.nn.Layer):
+    """Centres of pixels of a map whose numbers float32 does not have."""
+
+    size = (4096, 8192)
+
+    def forward(self, indices):
+        return pixel_centres(indices, self.size)
+
+
+@needs_paddle2onnx
+def test_centres_of_pixels_above_2_to_the_24_are_exact(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    save_graph(Centres(), tmp_path / "model", [paddle.static.InputSpec([None, None], "int64", "indices")], "onnx")
+    onnx_conversion.convert_to_onnx(tmp_path, ["coords"])
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    height, width = Centres.size
+    edges = np.arange(2048, height) * width  # the first pixels of rows, and the last ones
+    indices = np.concatenate([edges, edges + width - 1])[None]
+    (coords,) = session.run(None, {"indices": indices})
+    columns, rows = (coords[0].astype(np.float64) * [width, height] - 0.5).T
+    np.testing.assert_array_equal(rows * width + columns, indices[0])

@@ -19,7 +19,7 @@ TENSORRT, CUDA, CPU = "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPU
 ON_CUDA = set(
     """
     Add And ArgMax BatchNormalization Cast Concat Conv Div Equal Expand EyeLike Floor Gather Identity If Max MaxPool Min
-    Mod Mul Pad Range ReduceMax Relu Reshape Resize ScatterElements Shape Slice Split Squeeze Sub TopK Unsqueeze
+    Mod Mul Pad Range ReduceMax Relu Reshape Resize Round ScatterElements Shape Slice Split Squeeze Sub TopK Unsqueeze
     """.split()  # noqa: SIM905
 )
 # And of those that TensorRT 9.2 takes: https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md

@@ -8,7 +8,8 @@ openvino = pytest.importorskip("openvino")
 from openvino import opset13 as ops  # noqa: E402
 from tiny_pointrend import small_model  # noqa: E402
 
-from paddle_pointrend.deploy.runtimes.openvino_graphs import resize_planes  # noqa: E402
+from paddle_pointrend.deploy.runtimes import has_bfloat16  # noqa: E402
+from paddle_pointrend.deploy.runtimes.openvino_graphs import keep_points_exact, resize_planes  # noqa: E402
 
 
 def network(reader, mode="linear_onnx", axes=None):
@@ -79,3 +80,31 @@ def test_every_doubling_of_an_exported_network_is_of_planes(exported_once, outpu
     assert 3 not in ranks(model)
     resize_planes(model)
     assert ranks(model).count(3) == len(network.num_subdivision_points) > 0
+
+
+def places(columns, change):
+    """Where a network computes, in bfloat16, that it samples a map of so many columns: the column of each point."""
+    maps = ops.parameter([1, 1, 2, columns], np.float32)
+    indices = ops.parameter([1, 1, columns, 1], np.int64)
+    across = ops.divide(ops.add(ops.convert(indices, "f32"), np.float32(0.5)), np.float32(columns))
+    grid = ops.concat(
+        [ops.subtract(ops.multiply(across, np.float32(2)), np.float32(1)), ops.multiply(across, np.float32(0))], 3
+    )
+    sampled = ops.grid_sample(maps, grid, {"align_corners": False, "mode": "bilinear", "padding_mode": "zeros"})
+    kernel = np.ones([1, 1, 1, 1], np.float32)
+    convolved = ops.convolution(sampled, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    model = openvino.Model([convolved], [maps, indices])
+    change(model)
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    # The map is 1 in one column and 0 elsewhere: what is read of it tells whether the point lies there.
+    values = np.zeros([1, 1, 2, columns], np.float32)
+    values[..., columns - 30] = 1
+    return compiled([values, np.arange(columns).reshape(1, 1, columns, 1)])[0].reshape(-1)
+
+
+@pytest.mark.skipif(not has_bfloat16(), reason="no units for bfloat16")
+def test_points_stay_exact_in_bfloat16():
+    expected = np.zeros(1024, np.float32)
+    expected[-30] = 1
+    np.testing.assert_allclose(places(1024, keep_points_exact), expected, atol=1e-2)
+    assert np.abs(places(1024, lambda model: None) - expected).max() > 0.1  # what the change is there for

@@ -62,3 +62,18 @@ def _resized_planes(node: Node):
         axes=np.array([1, 2]),
     )
     return ops.reshape(resized, joined(part_of(shape, 0, 2), size), special_zero=False).output(0)
+
+
+def keep_points_exact(model: Model) -> None:
+    """Makes a network compute the points that it samples in float32 where it computes in bfloat16.
+
+    bfloat16 has 8 significant bits: in a map of 2048 columns a point would be up to 4 beside its place. OpenVINO
+    (2026.4.1) leaves in float32 what leads to an output without a convolution or a resizing in between, so the points
+    become outputs, after those that there are.
+    """
+    points = {}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "GridSample":
+            grid = node.input_value(1)
+            points[grid.get_node().get_friendly_name()] = grid
+    model.add_outputs(list(points.values()))

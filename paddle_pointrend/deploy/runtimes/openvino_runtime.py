@@ -11,7 +11,7 @@ import numpy as np
 from paddle_pointrend.deploy.errors import ImageSizeError, RuntimeLoadError
 from paddle_pointrend.deploy.runtimes.large_batches import one_by_one
 from paddle_pointrend.deploy.runtimes.loading import Graph, existing_onnx_file, load
-from paddle_pointrend.deploy.runtimes.openvino_graphs import resize_planes
+from paddle_pointrend.deploy.runtimes.openvino_graphs import keep_points_exact, resize_planes
 from paddle_pointrend.deploy.runtimes.size_watcher import SizeWatcher
 
 _PRECISION_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}  # of what is not quantised
@@ -38,7 +38,7 @@ class OpenVINORuntime:
         options = _compile_options(num_threads, precision, place)
 
         def compile_for(shape):
-            model = _read(file)
+            model = _read(file, precision)
             if shape is not None:
                 model.reshape(list(shape))
             self.network = compiled = _core().compile_model(model, place, options)
@@ -67,7 +67,7 @@ class OpenVINORuntime:
         """Loads NAME.onnx of a folder."""
         file = existing_onnx_file(folder, f"{name}.onnx")
         options = _compile_options(num_threads, "fp32")
-        compiled = load(file, cls.name, lambda: _core().compile_model(_read(file), "CPU", options))
+        compiled = load(file, cls.name, lambda: _core().compile_model(_read(file, "fp32"), "CPU", options))
 
         def run(*arrays: np.ndarray) -> list[np.ndarray]:
             outputs = compiled([np.ascontiguousarray(array) for array in arrays], share_outputs=False)
@@ -90,9 +90,11 @@ class OpenVINORuntime:
         self._checked.add(shape)
 
 
-def _read(file):
+def _read(file, precision):
     model = _core().read_model(str(file))
     resize_planes(model)
+    if precision == "bf16":
+        keep_points_exact(model)
     return model
 
 
