@@ -3,8 +3,8 @@
     python scripts/mask_head_speed.py --detectron2 path/to/a/checkout
 
 Random features and weights, 80 classes, boxes of 20 to 400 pixels in an image of 800x1088. Both heads are timed in
-turns in one process, by the time that the processor spends on it. Memory is how much a process of its own grows while
-the head runs. Needs what compare_detectron2_instances.py needs.
+turns in one process, by the time that the processor spends on it and by the clock. Memory is how much a process of its
+own grows while the head runs. Needs what compare_detectron2_instances.py needs.
 """
 
 import argparse
@@ -73,6 +73,22 @@ def measure_memory(side: str, num_boxes: int, folder: str, queue: multiprocessin
     queue.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
+def measure_time(heads: Sequence[Callable[[], object]], repeats: int) -> dict[str, np.ndarray]:
+    """Times heads in turns: what is measured -> seconds [repeats, len(heads)]."""
+    spent: list[list[float]] = [[] for _ in heads]
+
+    def noting(predict: Callable[[], object], seconds: list[float]) -> Callable[[], None]:
+        def call() -> None:
+            start = time.process_time()
+            predict()
+            seconds.append(time.process_time() - start)
+
+        return call
+
+    by_clock = alternate([noting(head, seconds) for head, seconds in zip(heads, spent)], repeats)
+    return {"processor's time": np.array(spent).T[-repeats:], "time by the clock": by_clock}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detectron2", default=os.environ.get("DETECTRON2"), help="a checkout; default: $DETECTRON2")
@@ -90,11 +106,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         process.join()
         print(f"memory, {side}: {memory[side]:.0f} MB", flush=True)
     given = inputs(args.boxes)
-    heads = {"ours": our_head(*given), "theirs": their_head(*given, args.detectron2)}
-    seconds = alternate(list(heads.values()), args.repeats, clock=time.process_time)
-    ours, theirs = seconds.T
-    print(f"processor's time of {args.boxes} boxes, seconds, median (quartiles): ours {quartiles(ours)}", end=", ")
-    print(f"theirs {quartiles(theirs)}; ours / theirs {quartiles(ours / theirs)}")
+    heads = [our_head(*given), their_head(*given, args.detectron2)]
+    for name, seconds in measure_time(heads, args.repeats).items():
+        ours, theirs = seconds.T
+        print(f"{name} of {args.boxes} boxes, seconds, median (quartiles): ours {quartiles(ours)}", end=", ")
+        print(f"theirs {quartiles(theirs)}; ours / theirs {quartiles(ours / theirs)}")
     return 0
 
 
