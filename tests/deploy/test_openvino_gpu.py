@@ -7,17 +7,17 @@ import pytest
 
 from paddle_pointrend.deploy.runtimes import RuntimeLoadError, load_runtime, openvino_runtime
 
-openvino = pytest.importorskip("openvino")
+pytest.importorskip("openvino")
 IMAGES = np.random.default_rng(0).standard_normal((2, 3, 80, 96), "float32")
 
 
 class Core:
-    """An openvino.Core with other devices, which compiles for the CPU what is for one of them."""
+    """The process's openvino.Core with other devices, which compiles for the CPU what is for one of them."""
 
     def __init__(self, devices):
         self.available_devices = devices
         self.compiled = []
-        self._core = openvino.Core()
+        self._core = openvino_runtime._core()
         self.read_model = self._core.read_model
 
     def compile_model(self, model, place, options):

@@ -1,4 +1,7 @@
-"""Changes of networks before OpenVINO compiles them: nothing that they compute may change."""
+"""Changes of networks before OpenVINO compiles them: nothing that they compute may change.
+
+The Core is the process's one: where two of them go the next signal ends the process (docs/design.md).
+"""
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ openvino = pytest.importorskip("openvino")
 from openvino import opset13 as ops  # noqa: E402
 from tiny_pointrend import small_model  # noqa: E402
 
-from paddle_pointrend.deploy.runtimes import has_bfloat16  # noqa: E402
+from paddle_pointrend.deploy.runtimes import has_bfloat16, openvino_runtime  # noqa: E402
 from paddle_pointrend.deploy.runtimes.openvino_graphs import keep_points_exact, resize_planes  # noqa: E402
 
 
@@ -36,7 +39,7 @@ def ranks(model):
 
 def run(model, maps):
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    return openvino.Core().compile_model(model, "CPU", options)([maps])[0]
+    return openvino_runtime._core().compile_model(model, "CPU", options)([maps])[0]
 
 
 @pytest.mark.parametrize("shape", [(1, 20, 12, 16), (2, 19, 7, 5), (3, 1, 1, 4), (1, 70, 3, 3)])
@@ -76,7 +79,7 @@ def test_other_networks_stay(model):
 def test_every_doubling_of_an_exported_network_is_of_planes(exported_once, output):
     pytest.importorskip("paddle2onnx")
     network, folder = exported_once(small_model, "onnx", output=output)
-    model = openvino.Core().read_model(str(folder / "model.onnx"))
+    model = openvino_runtime._core().read_model(str(folder / "model.onnx"))
     assert 3 not in ranks(model)
     resize_planes(model)
     assert ranks(model).count(3) == len(network.num_subdivision_points) > 0
@@ -95,7 +98,7 @@ def places(columns, change):
     convolved = ops.convolution(sampled, kernel, [1, 1], [0, 0], [0, 0], [1, 1])
     model = openvino.Model([convolved], [maps, indices])
     change(model)
-    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    compiled = openvino_runtime._core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
     # The map is 1 in one column and 0 elsewhere: what is read of it tells whether the point lies there.
     values = np.zeros([1, 1, 2, columns], np.float32)
     values[..., columns - 30] = 1
