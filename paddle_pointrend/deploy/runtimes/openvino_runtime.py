@@ -133,7 +133,7 @@ def _core():
 
     A Core's CPU plugin gives the thread a stack for signal handlers, and takes it away when the Core goes. Of two Cores
     that go in the order in which they came, the second leaves the thread with the first one's, which is unmapped: the
-    next signal that Python handles ends the process (OpenVINO 2026.4.1 on processors with AMX).
+    next signal that Python handles ends the process (OpenVINO 2026.4.1 on processors with AVX-512).
     """
     import openvino
 
