@@ -43,14 +43,22 @@ def test_windows_can_import_all_but_trains_nothing(tmp_path, monkeypatch):
         pass
 
 
+@pytest.fixture
+def default_interrupts():
+    """Ctrl-C as in a terminal: a shell lets what it starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_first_signal_is_noted(signum):
-    before, of_interrupts = signal.getsignal(signum), signal.getsignal(signal.SIGINT)
+def test_a_first_signal_is_noted(signum, default_interrupts):
+    before = signal.getsignal(signum)
     with StopRequest().listening() as stop:
         assert stop.signum is None
         os.kill(os.getpid(), signum)
         assert stop.signum == signum
-        assert signal.getsignal(signal.SIGINT) == of_interrupts  # a second Ctrl-C works as ever
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler  # a second Ctrl-C works as ever
         os.kill(os.getpid(), signal.SIGTERM)  # a second SIGTERM changes nothing
     assert signal.getsignal(signum) == before
 
