@@ -124,9 +124,7 @@ def train_instances(
                 )
                 raise StoppedBySignalError(signum)
             if val_dataset is not None:
-                model.eval()
-                measured = _headline(evaluate_instances(model, val_dataset))
-                network.train()
+                measured = _evaluate(network, model, val_dataset)
                 if rank == 0:
                     _keep_best(model, measured, save_dir, iteration)
                     log.scalars("Evaluate", measured, iteration)
@@ -192,9 +190,11 @@ def _save(model, optimizer, seed, folder):
     return folder
 
 
-def _headline(summaries):
+def _evaluate(network, model, dataset):
     """The figures of the log and the curves: AP of each kind, of the best prediction."""
-    best = list(summaries.values())[-1]
+    model.eval()
+    best = list(evaluate_instances(model, dataset).values())[-1]
+    network.train()
     return {f"{kind}_ap": best[kind]["ap"] or 0.0 for kind in best}
 
 

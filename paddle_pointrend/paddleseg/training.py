@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 from typing import Any
@@ -82,18 +83,7 @@ def train_model(
             save_dir, resumes=checkpoint is not None, use_ema=bool(trainer_options.get("use_ema", False)), run=run
         )
         stop = StopRequest()
-
-        def save_and_exit(done: int, signum: int) -> None:
-            folder = pathlib.Path(save_dir) / f"iter_{done}"
-            if rank == 0 and done > run.start and not (folder / checkpoints.OPTIMIZER).is_file():
-                paddle.save(parts["model"].state_dict(), str(folder / WEIGHTS))
-                paddle.save(parts["optimizer"].state_dict(), str(folder / checkpoints.OPTIMIZER))
-            logger.info(
-                f"Stopped by a signal after iteration {done}; the same command with --resume_model auto goes on"
-            )
-            largest(0)  # the launcher kills the others soon after one has ended: wait until the first has saved
-            raise StoppedBySignalError(signum)
-
+        save_and_exit = functools.partial(_save_and_exit, parts, pathlib.Path(save_dir), run.start)
         try:
             with (
                 checkpoints.naming_optimizer_state(checkpoint),
@@ -132,6 +122,18 @@ def parse_profiler_options(text: str | None) -> profiler.ProfilerOptions | None:
         return profiler.parse_options(text)
     except ValueError as error:
         raise UsageError(f"--profiler_options {error}") from error
+
+
+def _save_and_exit(parts, save_dir, start, done, signum):
+    """Saves iteration `done` of a run that began at `start` if PaddleSeg has not; raises StoppedBySignalError."""
+    folder = save_dir / f"iter_{done}"
+    rank, _ = rank_and_size()
+    if rank == 0 and done > start and not (folder / checkpoints.OPTIMIZER).is_file():
+        paddle.save(parts["model"].state_dict(), str(folder / WEIGHTS))
+        paddle.save(parts["optimizer"].state_dict(), str(folder / checkpoints.OPTIMIZER))
+    logger.info(f"Stopped by a signal after iteration {done}; the same command with --resume_model auto goes on")
+    largest(0)  # the launcher kills the others soon after one has ended: wait until the first has saved
+    raise StoppedBySignalError(signum)
 
 
 def _prepare_profiler(options, iters, checkpoint):
