@@ -32,13 +32,14 @@ from paddle_pointrend.cli import main as command
 from paddle_pointrend.files import write_json
 from paddle_pointrend.models.weights import read_state
 from paddle_pointrend.paddleseg.checkpoints import OPTIMIZER, iteration_of
+from paddle_pointrend.paddleseg.config_files import configs_folder
 
 ITERATIONS, INTERVAL = 12, 2
 WHOLE = (".pdparams", ".pdopt")  # and .part while it is written
 # What makes the demo's configs small.
 CONFIGS = {
     "semantic": """\
-_base_: {base}/demo.yml
+_base_: {base}/pointrend_semantic_fpn_efficientnet_lite0.yml
 batch_size: 2
 train_dataset: {{dataset_root: {data}, transforms: [{{type: RandomHorizontalFlip}}, {{type: Normalize}}]}}
 val_dataset: {{dataset_root: {data}}}
@@ -50,7 +51,7 @@ model:
   num_train_points: 64
 """,
     "instances": """\
-_base_: {base}/demo_instances.yml
+_base_: {base}/pointrend_rcnn_efficientnet_lite0.yml
 train_dataset: {{dataset_root: {data}, short_sides: [64]}}
 val_dataset: {{dataset_root: {data}}}
 model:
@@ -124,7 +125,7 @@ def sweep(folder: pathlib.Path, kind: str, kills: int, seed: int) -> dict[str, i
 def start(folder: pathlib.Path, kind: str, save_dir: pathlib.Path) -> multiprocessing.Process:
     """Starts a training that goes on from what is in save_dir, in a process of its own."""
     config = folder / "config.yml"
-    text = CONFIGS[kind].format(base=pathlib.Path(scenes.__file__).parent, data=folder / "scenes")
+    text = CONFIGS[kind].format(base=configs_folder() / "scenes", data=folder / "scenes")
     config.write_text(text)
     arguments = ["train", "--config", config, "--save_dir", save_dir, "--resume_model", "auto", "--device", "cpu"]
     arguments += ["--iters", ITERATIONS, "--save_interval", INTERVAL, "--log_iters", 1, "--seed", 7]

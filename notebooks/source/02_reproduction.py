@@ -31,6 +31,7 @@ from paddle_pointrend.data.images import read_image
 from paddle_pointrend.evaluation import SubdivisionStep, boundary_width, comparison_table
 from paddle_pointrend.evaluation.figures import draw_step
 from paddle_pointrend.paddleseg import build, load_config, train_model
+from paddle_pointrend.paddleseg.config_files import configs_folder
 from paddle_pointrend.paddleseg.preprocessing import val_preprocessing
 
 logger.log_level = 1  # PaddleSeg is talkative
@@ -99,7 +100,7 @@ print(point_sample(ramp, coords).numpy())
 # %%
 num_train, num_val, iters = (8, 2, 4) if SMALL else (24, 4, 40)
 scenes.write_dataset(DATA / f"scenes{num_train}", num_train, num_val, height=192, width=384)
-config_file = pathlib.Path(scenes.__file__).with_name("demo.yml")
+config_file = configs_folder() / "scenes" / "pointrend_semantic_fpn_efficientnet_lite0.yml"
 opts = [f"{part}.dataset_root={DATA / f'scenes{num_train}'}" for part in ("train_dataset", "val_dataset")]
 config = load_config(config_file, opts, iters=iters)
 

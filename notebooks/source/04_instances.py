@@ -62,6 +62,7 @@ from paddle_pointrend.evaluation.instance_pictures import draw_instances, instan
 from paddle_pointrend.paddleseg import load_config
 from paddle_pointrend.paddleseg.attach import write_config
 from paddle_pointrend.paddleseg.attach_instances import attach_mask_head
+from paddle_pointrend.paddleseg.config_files import configs_folder
 from paddle_pointrend.paddleseg.configs import make_builder
 from paddle_pointrend.paddleseg.instance_data import build_instance_dataset
 from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
@@ -101,7 +102,7 @@ parts = {
     for split in ("train", "val")
 }
 model = {"num_classes": NUM_CLASSES, "mask_head": {"num_classes": NUM_CLASSES}}
-demo = pathlib.Path(scenes.__file__).with_name("demo_instances.yml")
+demo = configs_folder() / "scenes" / "pointrend_rcnn_efficientnet_lite0.yml"
 write_config(WORK / "pointrend.yml", demo, {"iters": iters, **parts, "model": model}, "PointRend on my instances")
 
 

@@ -17,12 +17,13 @@ from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import comparison_table
 from paddle_pointrend.files import write_json
 from paddle_pointrend.models.pointrend import PointRendSeg
+from paddle_pointrend.paddleseg.config_files import configs_folder
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.models import load_model
 from paddle_pointrend.paddleseg.reporting import measure_run, write_run_report
 from paddle_pointrend.paddleseg.training import train_model
 
-CONFIG = Path(scenes.__file__).with_name("demo.yml")
+CONFIG = configs_folder() / "scenes" / "pointrend_semantic_fpn_efficientnet_lite0.yml"
 WEIGHTS = "efficientnet_lite0"
 # For want of ImageNet weights.
 BACKBONE_FROM_SCRATCH = "model.segmentor.backbone={'type': 'ResNet18_vd', 'output_stride': 32}"

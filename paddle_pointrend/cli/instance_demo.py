@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 from paddle import nn
 
-from paddle_pointrend import scenes
 from paddle_pointrend.cli.common import make_save_dir, versions
 from paddle_pointrend.cli.instances import draw
 from paddle_pointrend.cli.train import say_how_to_evaluate
@@ -20,6 +19,7 @@ from paddle_pointrend.evaluation import instance_table
 from paddle_pointrend.evaluation.instance_pictures import draw_instances, instance_colors
 from paddle_pointrend.evaluation.visualize import side_by_side
 from paddle_pointrend.files import write_json, write_whole
+from paddle_pointrend.paddleseg.config_files import configs_folder
 from paddle_pointrend.paddleseg.configs import load_config, make_builder
 from paddle_pointrend.paddleseg.instance_data import build_instance_dataset
 from paddle_pointrend.paddleseg.instance_prediction import predict_instances
@@ -27,7 +27,7 @@ from paddle_pointrend.paddleseg.instance_reporting import measure_instances, wri
 from paddle_pointrend.paddleseg.instance_training import train_instances
 from paddle_pointrend.paddleseg.models import load_model
 
-CONFIG = Path(scenes.__file__).with_name("demo_instances.yml")
+CONFIG = configs_folder() / "scenes" / "pointrend_rcnn_efficientnet_lite0.yml"
 SCENES_SHOWN = 4
 
 

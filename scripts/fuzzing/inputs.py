@@ -19,9 +19,10 @@ from fuzzing.mutations import WORDS, hostile_pickle, hostile_yaml, mutate_bytes,
 from paddle_pointrend import scenes
 from paddle_pointrend.cli import main as command
 from paddle_pointrend.models.paddle_files import load_paddle_file
+from paddle_pointrend.paddleseg.config_files import configs_folder
 
 CONFIG = """\
-_base_: {base}/demo.yml
+_base_: {base}/pointrend_semantic_fpn_efficientnet_lite0.yml
 batch_size: 1
 iters: 1
 train_dataset: {{dataset_root: data, transforms: [{{type: RandomHorizontalFlip}}, {{type: Normalize}}]}}
@@ -70,7 +71,7 @@ class Inputs:
     def write(self) -> None:
         """Writes the whole inputs: data, config, weights of a training, the exports."""
         scenes.write_dataset(self.whole / "data", 2, 2, height=64, width=64)
-        (self.whole / "config.yml").write_text(CONFIG.format(base=pathlib.Path(scenes.__file__).parent))
+        (self.whole / "config.yml").write_text(CONFIG.format(base=configs_folder() / "scenes"))
         _check(command(_train("out")))
         arrays = load_paddle_file(WEIGHTS, return_numpy=True)
         save_file(arrays, "model.safetensors")

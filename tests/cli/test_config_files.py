@@ -1,14 +1,17 @@
 """`configs`: those of the checkout, listed and copied; a wheel has them."""
 
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from command_line import REPOSITORY, error_line, outputs, run
 
-from paddle_pointrend.paddleseg.configs import load_config
+from paddle_pointrend.paddleseg.config_files import copy_configs, list_configs
+from paddle_pointrend.paddleseg.configs import files_of, load_config
 
 NAME = "camvid/pointrend_semantic_fpn_resnet18_stride8.yml"
 
@@ -40,6 +43,14 @@ def test_a_copy_has_all_that_it_inherits(tmp_path, monkeypatch, capsys, name):
     assert (tmp_path / f"configs/{NAME}").read_text() == "mine: 1\n"
 
 
+def test_every_config_can_be_copied_and_reads_the_same(tmp_path):
+    names = list(list_configs())
+    copy_configs(names, tmp_path)
+    assert names
+    for name in names:
+        assert load_config(tmp_path / name).dic == load_config(REPOSITORY / "configs" / name).dic, name
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -65,7 +76,9 @@ def test_a_wheel_has_the_configs(tmp_path):
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "dist", "."]
     subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, timeout=300)
     (wheel,) = tmp_path.glob("dist/*.whl")
-    names = {name.removeprefix("paddle_pointrend/") for name in zipfile.ZipFile(wheel).namelist()}
-    expected = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "configs").rglob("*.yml")}
-    assert {name for name in names if name.startswith("configs/")} == expected
-    assert "scenes/demo.yml" in names
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    installed = tmp_path / "installed/paddle_pointrend"
+    configs = {path.relative_to(installed).as_posix() for path in installed.rglob("*.yml")}
+    assert configs == {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "configs").rglob("*.yml")}
+    for name in configs:
+        assert all(installed in Path(os.path.normpath(file)).parents for file in files_of(installed / name)), name
