@@ -13,6 +13,7 @@ from paddle_pointrend.cli.common import (
     add_common_arguments,
     make_save_dir,
     non_negative_int,
+    positive_float,
     positive_int,
     random_seed,
     set_device,
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_int,
         help="images of each process and iteration, instead of the config's",
     )
-    add("--learning_rate", type=float, help="instead of the config's")
+    add("--learning_rate", type=positive_float, help="instead of the config's")
     add(
         "--save_interval",
         type=positive_int,

@@ -12,7 +12,6 @@ import pathlib
 import shutil
 import time
 
-import numpy as np
 import paddle
 from paddleseg.cvlibs import Config
 from paddleseg.utils import logger, utils
@@ -29,6 +28,7 @@ from paddle_pointrend.paddleseg.checkpoints import (
 )
 from paddle_pointrend.paddleseg.configs import build, make_builder, path_of
 from paddle_pointrend.paddleseg.distributed import join_processes, largest, rank_and_size
+from paddle_pointrend.paddleseg.divergence import check_loss
 from paddle_pointrend.paddleseg.instance_data import TrainingBatches, build_instance_dataset, read_batches
 from paddle_pointrend.paddleseg.instance_evaluation import evaluate_instances
 from paddle_pointrend.paddleseg.instance_log import TrainingLog
@@ -166,10 +166,7 @@ def _iterations(network, optimizer, batches, start, num_workers, checkpoint):
         except FloatingPointError as error:
             raise UsageError(f"iteration {iteration}: {error}") from error
         total = sum(losses.values())
-        if not np.isfinite(float(total)):
-            raise UsageError(
-                f"iteration {iteration}: the training has diverged, its loss is {float(total)}; lower the learning rate"
-            )
+        check_loss(float(total), iteration)
         total.backward()
         with naming_optimizer_state(checkpoint):
             optimizer.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -20,6 +21,7 @@ from paddle_pointrend.paddleseg import checkpoints, profiler
 from paddle_pointrend.paddleseg.configs import build, is_instance_config, path_of
 from paddle_pointrend.paddleseg.datasets import StopOnError, check_every_sample, check_files, check_samples
 from paddle_pointrend.paddleseg.distributed import largest, rank_and_size
+from paddle_pointrend.paddleseg.divergence import ending_where_it_diverges
 from paddle_pointrend.paddleseg.models import WEIGHTS
 from paddle_pointrend.paddleseg.resuming import exact_continuation, start_run
 from paddle_pointrend.paddleseg.saving import clear_for_training, locked_for_training, safe_saving
@@ -61,7 +63,7 @@ def train_model(
 
     Raises:
         UsageError: data, labels or losses that do not fit, or a checkpoint that cannot be resumed;
-            another process trains into save_dir.
+            another process trains into save_dir; a training that diverges, unless in mixed precision.
         StoppedBySignalError: SIGTERM or Ctrl-C came; the iteration was finished and saved.
     """
     if is_instance_config(config):
@@ -83,6 +85,7 @@ def train_model(
             save_dir, resumes=checkpoint is not None, use_ema=bool(trainer_options.get("use_ema", False)), run=run
         )
         stop = StopRequest()
+        mixed = trainer_options.get("precision", "fp32") != "fp32"
         save_and_exit = functools.partial(_save_and_exit, parts, pathlib.Path(save_dir), run.start)
         try:
             with (
@@ -90,6 +93,7 @@ def train_model(
                 saving,
                 exact_continuation(run, parts["train_dataset"], stop, save_and_exit),
                 stop.listening(),
+                contextlib.nullcontext() if mixed else ending_where_it_diverges(parts["model"], run.start),
             ):
                 core.train(
                     **parts,

@@ -58,6 +58,26 @@ def test_trains_as_a_static_graph(pointrend_config, tmp_path, capsys):
     np.testing.assert_allclose(static, eager, rtol=0.02)  # the graph draws other points
 
 
+def test_a_training_that_diverges_ends_there(pointrend_config, tmp_path, capsys):
+    arguments = ["--config", pointrend_config, "--save_dir", tmp_path / "out", "--seed", 1]
+    assert run("train", *arguments, "--iters", 9, "--save_interval", 1, "--learning_rate", 1e20) == 2
+    line = error_line(capsys)
+    diverged = re.search(
+        r"iteration (\d): the training has diverged, its loss is (nan|inf); lower the learning rate", line
+    )
+    assert diverged, line
+    assert {path.name for path in (tmp_path / "out").glob("iter_*")} == {
+        f"iter_{done}" for done in range(1, int(diverged[1]))
+    }
+
+
+@pytest.mark.parametrize("value", ["0", "nan", "-1", "inf"])
+def test_refuses_a_learning_rate_that_teaches_nothing(pointrend_config, tmp_path, capsys, value):
+    arguments = ["--config", pointrend_config, "--save_dir", tmp_path / "out", f"--learning_rate={value}"]
+    assert run("train", *arguments) == 2
+    assert f"must be above 0, got {value}" in error_line(capsys)
+
+
 def test_refuses_training_images_that_size_divisor_does_not_divide(pointrend_config, capsys):
     arguments = ["--config", pointrend_config, "--save_dir", pointrend_config.parent / "output"]
     assert run("train", *arguments, "--opts", "model.size_divisor=48") == 2
