@@ -12,11 +12,13 @@ import importlib
 import inspect
 import logging
 import re
+import sys
+import time
 from typing import Any
 
 import paddle
 import paddleseg
-from paddleseg.utils import metrics, train_profiler
+from paddleseg.utils import logger, metrics, train_profiler
 
 from paddle_pointrend.evaluation.confusion import class_areas
 from paddle_pointrend.paddleseg import profiler
@@ -43,7 +45,7 @@ def apply() -> list[str]:
     with without_side_effects():
         patched = [*patch_losses(), *patch_flow_warp(), *patch_calculate_area(), *patch_trainer(), *patch_profiler()]
         patched += [*patch_label_changes(), *patch_empty_lovasz(), *patch_mean_iou(), *patch_weight_loading()]
-        patched += [*patch_downloads(), *patch_evaluated_names()]
+        patched += [*patch_downloads(), *patch_evaluated_names(), *patch_log()]
     if patched:
         _LOGGER.debug("patched PaddleSeg %s: %s", paddleseg.__version__, ", ".join(patched))
     return patched
@@ -95,6 +97,26 @@ def patch_profiler() -> list[str]:
     # The trainer looks the function up in its module at every call: one place to replace it.
     train_profiler.add_profiler_step = functools.wraps(original)(profiler.add_profiler_step)
     return ["add_profiler_step"]
+
+
+def patch_log() -> list[str]:
+    """Fixes log lines whose letters beyond ASCII are printed as the Latin letters of their UTF-8 bytes."""
+    original: Any = logger.log
+    if "latin1" not in original.__code__.co_consts:
+        return []
+    # info, warning and the others look the function up in its module at every call: one place to replace it.
+    module: Any = logger
+    module.log = functools.wraps(original)(log)
+    return ["log"]
+
+
+def log(level: int = 2, message: object = "") -> None:
+    """Prints a line of PaddleSeg's log; a letter that standard output cannot encode as its number."""
+    if paddle.distributed.ParallelEnv().local_rank or logger.log_level < level:
+        return
+    line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} [{logger.levels[level]}]\t{message}"
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def calculate_area(
