@@ -76,7 +76,8 @@ def read_image(path: str | os.PathLike, channels: int = 3, *, whole: bool = True
     """Reads an image as 8 bits, whatever it has on disk.
 
     An EXIF orientation is obeyed, of several frames the first counts, what is transparent lies over white. Of 16 bits
-    the upper 8 count, or of an image without values above 4095 the upper 8 of 12.
+    the upper 8 count, or of an image without values above 4095 the upper 8 of 12. Floating point numbers go from 0 to 1
+    if none is above 1, else from 0 to 255, or where one is outside from the smallest to the largest.
 
     Args:
         path: the file, in a format that OpenCV or Pillow knows, whatever its name.
@@ -87,7 +88,8 @@ def read_image(path: str | os.PathLike, channels: int = 3, *, whole: bool = True
         uint8 [H, W, 3] in RGB, or [H, W] in grey.
 
     Raises:
-        ImageError: there is no such file, neither library can read it, or it ends too early.
+        ImageError: there is no such file, neither library can read it, it ends too early, or it has pixels that are no
+            finite numbers.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -156,6 +158,8 @@ def _read_with_pillow(path, channels):
             if image.width * image.height > MOST_PIXELS:
                 raise ImageError(f"it claims to have {image.width}x{image.height} pixels, more than 2^30")
             image = ImageOps.exif_transpose(image)
+            if image.mode == "F":
+                image = Image.fromarray(_as_8_bits(np.asarray(image)))
             if image.mode == "I" or image.mode.startswith("I;16"):
                 image = Image.fromarray(_as_8_bits(np.asarray(image).astype(np.uint16)))
             return np.asarray(_over_white(image).convert("L" if channels == 1 else "RGB"))
@@ -180,9 +184,22 @@ def _over_white(image):
 
 
 def _as_8_bits(pixels):
+    if pixels.dtype.kind == "f":
+        return _floats_as_8_bits(pixels)
     if pixels.dtype == np.uint16:
         return (pixels >> (4 if pixels.max() < 4096 else 8)).astype(np.uint8)
     return pixels if pixels.dtype == np.uint8 else np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def _floats_as_8_bits(pixels):
+    least, most = float(pixels.min()), float(pixels.max())
+    if not np.isfinite([least, most]).all():
+        raise ImageError("it has pixels that are no finite numbers; save it with 8 or 16 bits")
+    if least < 0 or most > 255:
+        pixels = (pixels - least) / (most - least) * 255
+    elif most <= 1:
+        pixels = pixels * 255
+    return np.rint(pixels).astype(np.uint8)
 
 
 def _check_end(path):

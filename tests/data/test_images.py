@@ -98,6 +98,29 @@ def test_sixteen_bits_are_scaled_and_twelve_in_them(tmp_path, suffix, largest, s
     assert np.array_equal(read_image(tmp_path / f"deep{suffix}"), np.repeat(expected[..., None], 3, axis=2))
 
 
+@pytest.mark.parametrize("largest", [1, 255])
+@pytest.mark.parametrize("shape", [(16, 16), (16, 16, 3)])
+def test_floating_point_is_read_from_0_to_1_and_to_255(tmp_path, shape, largest):
+    pixels = np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
+    pixels[0, 0] = 255
+    cv2.imwrite(str(tmp_path / "image.png"), pixels)
+    uncompressed = [cv2.IMWRITE_TIFF_COMPRESSION, 1]
+    cv2.imwrite(str(tmp_path / "image.tif"), (pixels / 255 * largest).astype(np.float32), uncompressed)
+    assert np.array_equal(read_image(tmp_path / "image.tif"), read_image(tmp_path / "image.png"))
+    if len(shape) == 2:
+        assert np.array_equal(read_image(tmp_path / "image.tif", channels=1), pixels)
+
+
+def test_other_floating_point_is_stretched_and_nan_refused(tmp_path):
+    path = str(tmp_path / "image.tif")
+    cv2.imwrite(path, np.array([[-2, 0, 3]], np.float32))
+    assert read_image(path, channels=1).tolist() == [[0, 102, 255]]
+    for value in (np.nan, np.inf):
+        cv2.imwrite(path, np.array([[0, 0.25, value]], np.float32))
+        with pytest.raises(ImageError, match="no finite numbers; save it with 8 or 16 bits"):
+            read_image(path)
+
+
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "AVIF", "MPO", "JPEG2000"])
 def test_formats_are_told_by_their_content(tmp_path, format):
     pixels = np.zeros((16, 24, 3), np.uint8)
