@@ -179,7 +179,7 @@ class DeployFile:
             if content[name] is None:
                 del content[name]
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        (pathlib.Path(folder) / FILE_NAME).write_text(text)
+        (pathlib.Path(folder) / FILE_NAME).write_text(text, encoding="utf-8")
 
     def with_checksums(self, folder: str | os.PathLike) -> DeployFile:
         """Adds the checksums of the files in a folder."""
@@ -232,19 +232,19 @@ def normalization(transforms: Sequence[dict], image_channels: int = 3) -> dict[s
     """Works out what PaddleSeg's transforms do to pixel values: the input is (pixel - mean) / std.
 
     Args:
-        transforms: as dicts; only Normalize and RGBToBGR among them count.
+        transforms: as dicts, in their order; only Normalize and RGBToBGR among them count.
         image_channels: of the network's input.
 
     Returns:
         "channels", "rgb" or "bgr", the order that the network reads; "mean" and "std", lists of image_channels numbers
         for pixel values 0 to 255.
     """
-    channels = "bgr" if any(transform["type"] == "RGBToBGR" for transform in transforms) else "rgb"
-    normalize = next((transform for transform in transforms if transform["type"] == "Normalize"), None)
-    if normalize is None:
-        return {"channels": channels, "mean": [0.0] * image_channels, "std": [1.0] * image_channels}
-    halves = [0.5] * image_channels  # PaddleSeg's default
-    values = [np.asarray(normalize.get(key, halves), "float64") * 255 for key in ("mean", "std")]
-    # PaddleSeg takes one number for all channels too.
-    mean, std = (np.broadcast_to(value, image_channels) if value.size == 1 else value for value in values)
+    channels, mean, std = "rgb", np.zeros(image_channels), np.ones(image_channels)
+    for transform in transforms:
+        if transform["type"] == "RGBToBGR":
+            channels, mean, std = "rgb" if channels == "bgr" else "bgr", mean[::-1], std[::-1]
+        elif transform["type"] == "Normalize":
+            # Of 255ths, and 0.5 where nothing is named, as PaddleSeg does it. One number may stand for all channels.
+            shift, scale = (255 * np.asarray(transform.get(key, 0.5), "float64") for key in ("mean", "std"))
+            mean, std = mean + shift * std, std * scale
     return {"channels": channels, "mean": mean.tolist(), "std": std.tolist()}

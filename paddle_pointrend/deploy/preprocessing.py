@@ -11,6 +11,7 @@ import numpy as np
 from paddle_pointrend.data.transforms import RandomResize
 from paddle_pointrend.deploy.deploy_file import DeployFile
 from paddle_pointrend.deploy.errors import RuntimeLoadError
+from paddle_pointrend.errors import one_line
 
 
 class Preprocess(Protocol):
@@ -96,16 +97,24 @@ def _resize_among(transforms, folder):
     """The RandomResize among an exported network's transforms that has nothing random, or None.
 
     Raises:
-        RuntimeLoadError: there are others than it, Normalize and RGBToBGR.
+        RuntimeLoadError: there are others than it, Normalize and RGBToBGR, or it is not the first of those that count.
     """
     resize = None
-    for transform in transforms:
+    for index, transform in enumerate(transforms):
         options = {key: value for key, value in transform.items() if key != "type"}
-        if transform["type"] == "RandomResize" and list(options.pop("ratio_range", [1, 1])) == [1, 1]:
-            resize = RandomResize(**options)
+        pixels_are_whole = all(before["type"] == "RGBToBGR" for before in transforms[:index])
+        if (
+            transform["type"] == "RandomResize"
+            and list(options.pop("ratio_range", [1, 1])) == [1, 1]
+            and pixels_are_whole
+        ):
+            try:
+                resize = RandomResize(**options)
+            except (TypeError, ValueError) as error:
+                raise RuntimeLoadError(f"the transforms of {folder} have {transform}: {one_line(error)}") from error
         elif transform["type"] not in ("Normalize", "RGBToBGR"):
             raise RuntimeLoadError(
-                f"the transforms of {folder} have {transform}, which the predictor does not do; "
+                f"the transforms of {folder} have {transform}, which the predictor does not do there; "
                 "export with a config whose val transforms only normalise, or use paddle-pointrend predict"
             )
     return resize

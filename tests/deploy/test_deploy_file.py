@@ -1,23 +1,30 @@
 """deploy.yaml: what is written is read, and what transforms do to pixels."""
 
 import hashlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import yaml
+from paddleseg.cvlibs import manager
+from paddleseg.transforms import Compose
 from tiny_export import TinyNetwork, write_export
 
 from paddle_pointrend.deploy.deploy_file import FORMATS, DeployFile, normalization
 from paddle_pointrend.deploy.errors import RuntimeLoadError
+from paddle_pointrend.deploy.preprocessing import Preprocessing
 from paddle_pointrend.deploy.runtimes import load_runtime
 from paddle_pointrend.deploy.runtimes.loading import existing_onnx_file
 
+RGB_TO_BGR = {"type": "RGBToBGR"}
 NORMALIZE = {"type": "Normalize", "mean": [0.2, 0.4, 0.6], "std": [0.1, 0.2, 0.5]}
 
 
 @pytest.mark.parametrize(("file_format", "output"), [("onnx", "logits"), ("paddle", "label")])
 def test_what_is_written_is_read(tmp_path, file_format, output):
-    transforms = [{"type": "RGBToBGR"}, NORMALIZE]
+    transforms = [RGB_TO_BGR, NORMALIZE]
     written = DeployFile.for_export(
         format=file_format,
         output=output,
@@ -36,19 +43,49 @@ def test_what_is_written_is_read(tmp_path, file_format, output):
     assert keys == [*described, "precision"]
 
 
+def test_names_of_classes_in_any_locale(tmp_path):
+    program = (
+        "import sys; from paddle_pointrend.deploy.deploy_file import DeployFile; DeployFile.for_export(format='onnx', "
+        "output='logits', classes=['\\u9053\\u8def'], palette=[[0, 0, 0]], image_channels=3).write(sys.argv[1])"
+    )
+    ascii_locale = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, env=ascii_locale, timeout=120)
+    assert list(DeployFile.read(tmp_path).classes) == ["道路"]
+
+
 @pytest.mark.parametrize(
     ("transforms", "image_channels", "expected"),
     [
         ([], 3, ("rgb", [0, 0, 0], [1, 1, 1])),
         ([{"type": "Normalize"}], 4, ("rgb", [127.5] * 4, [127.5] * 4)),
-        ([{"type": "RGBToBGR"}, NORMALIZE], 3, ("bgr", [51, 102, 153], [25.5, 51, 127.5])),
+        ([RGB_TO_BGR, NORMALIZE], 3, ("bgr", [51, 102, 153], [25.5, 51, 127.5])),
     ],
 )
-def test_normalization_is_that_of_the_transforms(transforms, image_channels, expected):
+def test_normalization_by_hand(transforms, image_channels, expected):
     found = normalization(transforms, image_channels)
     assert found["channels"] == expected[0]
     np.testing.assert_allclose(found["mean"], expected[1])
     np.testing.assert_allclose(found["std"], expected[2])
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [],
+        [NORMALIZE],
+        [RGB_TO_BGR],
+        [RGB_TO_BGR, NORMALIZE],
+        [NORMALIZE, RGB_TO_BGR],
+        [RGB_TO_BGR, NORMALIZE, RGB_TO_BGR],
+        [NORMALIZE, {"type": "Normalize", "mean": [0.001, 0.002, 0.003], "std": [0.004]}],
+    ],
+)
+def test_the_input_is_what_paddleseg_makes(transforms):
+    image = np.random.RandomState(0).randint(0, 256, (5, 4, 3)).astype(np.uint8)
+    steps = [manager.TRANSFORMS[step["type"]](**{k: v for k, v in step.items() if k != "type"}) for step in transforms]
+    expected = Compose(steps)({"img": image[..., ::-1].astype(np.float32)})["img"]  # it takes OpenCV's BGR
+    found, _ = Preprocessing(**normalization(transforms))(image)
+    np.testing.assert_allclose(found.transpose(2, 0, 1), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,21 @@ def test_refuses_transforms_that_it_does_not_do(folders, tmp_path, transform):
         Predictor(folder)
 
 
+@pytest.mark.parametrize(
+    ("transforms", "words"),
+    [
+        ([{"type": "Normalize"}, {"type": "RandomResize", "scale": [64, 48]}], "does not do there"),
+        ([{"type": "RandomResize", "scale": [64, 48]}] * 2, "does not do there"),
+        ([{"type": "RandomResize", "scale": [64, 48], "sides": 2}], "unexpected keyword argument 'sides'"),
+        ([{"type": "RandomResize", "scale": "x"}], "scale"),
+    ],
+)
+def test_refuses_a_resize_that_it_cannot_do(folders, tmp_path, transforms, words):
+    folder = change_deploy(folders["logits"], tmp_path / "changed", Deploy={"transforms": transforms})
+    with pytest.raises(RuntimeLoadError, match=f"the transforms of .* have .*{words}"):
+        Predictor(folder)
+
+
 def test_refuses_a_network_that_makes_labels_of_resized_images(folders, tmp_path):
     deploy = {"transforms": [{"type": "RandomResize", "scale": [64, 48]}, {"type": "Normalize"}]}
     folder = change_deploy(folders["label"], tmp_path / "changed", Deploy=deploy)
