@@ -72,14 +72,12 @@ def fetch_weights(url: str) -> str:
     )
     folder = _cache() / hashlib.sha256(address.encode()).hexdigest()[:16]
     file, unpacked = folder / (name or "weights"), folder / "unpacked"
-    if not file.is_file() or (expected and _checksum(file) != expected):
-        with _disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+    with _disk_errors(folder), _one_process_at_a_time(folder):
+        if not file.is_file() or (expected and _checksum(file) != expected):
             _download(address, file, expected)
             shutil.rmtree(unpacked, ignore_errors=True)
-    if not file.name.endswith(_ARCHIVES):
-        return str(file)
-    with _disk_errors(folder):
+        if not file.name.endswith(_ARCHIVES):
+            return str(file)
         if not unpacked.is_dir():
             unpack(file, unpacked)
     found = [path for path in sorted(unpacked.rglob("*")) if path.name.endswith(_WEIGHTS)]
@@ -249,6 +247,20 @@ def _checksum(file):
 
 def _cache():
     return pathlib.Path.home() / ".cache" / "paddle_pointrend"
+
+
+@contextlib.contextmanager
+def _one_process_at_a_time(folder):
+    """Makes the folder and holds it: the processes of a training all fetch the same weights at the same moment."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows, where Paddle trains in one process
+        yield
+        return
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed
+        yield
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 Nothing is downloaded: the addresses are answered here, under urllib's own handling of redirects and errors.
 """
 
+import concurrent.futures
 import email.message
 import gzip
 import hashlib
@@ -10,6 +11,7 @@ import io
 import pathlib
 import struct
 import tarfile
+import threading
 import urllib.error
 import urllib.request
 import urllib.response
@@ -90,7 +92,7 @@ def refused(url, *words):
 
 
 def kept_files():
-    return [path for path in pathlib.Path.home().rglob("*") if path.is_file()]
+    return [path for path in pathlib.Path.home().rglob("*") if path.is_file() and path.name != "lock"]
 
 
 def test_a_file_is_downloaded_once(server):
@@ -100,6 +102,23 @@ def test_a_file_is_downloaded_once(server):
     assert file.endswith("/model.pdparams")
     assert fetch_weights(ADDRESS) == file
     assert server.asked == [ADDRESS]
+
+
+def test_all_processes_of_a_training_fetch_an_archive_at_once(server):
+    """Threads stand for them: each opens the lock for itself."""
+    address = "https://example.org/model.tar.gz"
+    server.answers[address] = (200, {}, tar_of({"model.pdparams": CONTENT}))
+    together = threading.Barrier(4)
+
+    def fetch(_):
+        together.wait()
+        return fetch_weights(address)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(fetch, range(4)))
+    assert len(set(found)) == 1
+    assert pathlib.Path(found[0]).read_bytes() == CONTENT
+    assert server.asked == [address]
 
 
 def test_equal_names_of_two_addresses_are_two_files(server):

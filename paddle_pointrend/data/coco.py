@@ -89,16 +89,20 @@ class CocoData:
                 with self.naming(item):
                     rle = as_run_lengths(item["segmentation"], image.height, image.width)
                 kept = {key: item[key] for key in ("image_id", "category_id", "bbox")}
-                area = item.get("area", item["bbox"][2] * item["bbox"][3])
                 crowd = int(item.get("iscrowd", 0))
                 annotations.append(
-                    {**kept, "segmentation": rle, "area": area, "iscrowd": crowd, "id": len(annotations) + 1}
+                    {**kept, "segmentation": rle, "area": coco_area(item), "iscrowd": crowd, "id": len(annotations) + 1}
                 )
         return {
             "images": [{"id": image.id, "height": image.height, "width": image.width} for image in self.images],
             "annotations": annotations,
             "categories": [{"id": i, "name": name} for i, name in zip(self.category_ids, self.class_names)],
         }
+
+
+def coco_area(item: Mapping[str, Any]) -> float:
+    """Gives the area of an annotation in pixels; its box's where it says none."""
+    return item.get("area", item["bbox"][2] * item["bbox"][3])
 
 
 def read_coco_image(image: CocoImage) -> np.ndarray:

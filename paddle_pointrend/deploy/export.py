@@ -171,7 +171,7 @@ def _names_and_colours(num_classes, classes, palette):
     """Returns the classes and palette of deploy.yaml, defaults where they are None. ExportError if they are not K."""
     classes = [f"class_{i}" for i in range(num_classes)] if classes is None else list(classes)
     if palette is None:
-        palette = np.resize(default_palette(min(num_classes, 255)), (num_classes, 3))
+        palette = default_palette(num_classes)
     if not num_classes == len(classes) == len(palette):
         raise ExportError(f"the model has {num_classes} classes; got {len(classes)} names and {len(palette)} colours")
     return classes, palette

@@ -152,6 +152,21 @@ def expected_label():
     return expected
 
 
+def test_where_annotations_name_no_area_that_of_the_box_counts(tmp_path):
+    write_coco(tmp_path / "annotations.json", tmp_path)
+    content = json.loads((tmp_path / "annotations.json").read_text())
+    content["annotations"] = [  # the small one first
+        {"id": 1, "image_id": 0, "category_id": 9, "segmentation": [box(1, 1, 4, 4)], "bbox": [1, 1, 3, 3]},
+        {"id": 2, "image_id": 0, "category_id": 4, "segmentation": [box(0, 0, 14, 8)], "bbox": [0, 0, 14, 8]},
+    ]
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    label = read_coco(tmp_path).images[0].draw(HEIGHT, WIDTH)
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[:8] = 1
+    expected[1:4, 1:4] = 2
+    assert np.array_equal(label, expected)
+
+
 @pytest.mark.parametrize(
     ("file", "images"),
     [

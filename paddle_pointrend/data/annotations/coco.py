@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from paddle_pointrend.data.annotations.types import Annotations, LabelledImage, class_ids
-from paddle_pointrend.data.coco import CocoData, CocoImage
+from paddle_pointrend.data.coco import CocoData, CocoImage, coco_area
 from paddle_pointrend.data.masks import decode_mask
 from paddle_pointrend.errors import UsageError, one_line
 
@@ -115,7 +115,7 @@ def draw_objects(image: CocoImage, ids: Mapping[int, int], height: int, width: i
     if (image.height, image.width) != (height, width):
         raise UsageError(f"{image.path} is {width}x{height}, its annotations say {image.width}x{image.height}")
     label = np.zeros((height, width), np.uint8)
-    for item in sorted(image.objects, key=lambda item: -item.get("area", 0)):
+    for item in sorted(image.objects, key=coco_area, reverse=True):
         try:
             label[decode_mask(item["segmentation"], height, width)] = ids[item["category_id"]]
         except (OverflowError, TypeError, ValueError) as error:
