@@ -52,9 +52,9 @@ def _int_between(text, least, most=None):
     return value
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --config, --opts, --device."""
-    add_config_arguments(parser)
+def add_common_arguments(parser: argparse.ArgumentParser, *, exported: bool = False) -> None:
+    """Adds --config, --opts, --device; `exported` is as of `add_config_arguments`."""
+    add_config_arguments(parser, exported=exported)
     parser.add_argument(
         "--device",
         choices=["cpu", "gpu", "xpu", "npu", "mlu"],
@@ -69,9 +69,10 @@ def add_check_data_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --config, --opts."""
-    parser.add_argument("--config", required=True, help="YAML config of model, data and training")
+def add_config_arguments(parser: argparse.ArgumentParser, *, exported: bool = False) -> None:
+    """Adds --config, --opts; --config may be left out where the command takes `exported` folders."""
+    text = "YAML config of model, data and training" + "; an exported folder needs none" * exported
+    parser.add_argument("--config", required=not exported, help=text)
     parser.add_argument(
         "--opts",
         nargs="+",

@@ -91,8 +91,11 @@ def val(args: argparse.Namespace, config: Config) -> dict[str, Any] | None:
     return measured
 
 
-def predict(args: argparse.Namespace, config: Config) -> int:
-    """Writes SAVE_DIR/predictions.json and pictures; returns the exit code, 1 if images were skipped."""
+def predict(args: argparse.Namespace, config: Config | None) -> int:
+    """Writes SAVE_DIR/predictions.json and pictures; returns the exit code, 1 if images were skipped.
+
+    An exported folder needs no config; where there is one, its classes' names and ids are those of the results.
+    """
     _refuse_flags(args, "predict")
     try:
         images, root = find_images(args.image_path)
@@ -101,8 +104,11 @@ def predict(args: argparse.Namespace, config: Config) -> int:
     check_output_names(images, root)
     make_save_dir(args.save_dir)
     network = _load_network(args, config, args.runtime)
-    dataset = describe_images(make_builder(config), config)
-    names, category_ids = instance_classes(config, dataset)
+    if config is None:
+        dataset, names, category_ids = None, network.classes, network.category_ids
+    else:
+        dataset = describe_images(make_builder(config), config)
+        names, category_ids = instance_classes(config, dataset)
     find = _finder(network, dataset)
     ids = _image_ids(images, dataset)
     rank, size = rank_and_size()
@@ -149,8 +155,8 @@ def _load_network(args, config, runtime=None):
         predictor = InstancePredictor(args.model_path, runtime=runtime)
     except ValueError as error:
         raise UsageError(one_line(error)) from error
-    num_classes = config.dic["model"].get("num_classes")
-    if len(predictor.category_ids) != num_classes:
+    num_classes = None if config is None else config.dic["model"].get("num_classes")
+    if config is not None and len(predictor.category_ids) != num_classes:
         raise UsageError(
             f"{args.model_path} has {len(predictor.category_ids)} classes, the model of --config {args.config} "
             f"{num_classes}"
@@ -183,16 +189,15 @@ def draw(pixels: Any, instances: Instances, names: Sequence[str]) -> Any:
 
 
 def _refuse_flags(args, command):
+    source = args.model_path if args.config is None else f"--config {args.config}"
     for name, default in _NOT_FOR_INSTANCES[command].items():
         if getattr(args, name) != default:
-            raise UsageError(
-                f"--{name} is for networks of labels, but the model of --config {args.config} finds instances"
-            )
+            raise UsageError(f"--{name} is for networks of labels, but the model of {source} finds instances")
 
 
 def _image_ids(images, dataset):
     """The ids that val_dataset has for the images if it has all of them, else their numbers from 1."""
-    if os.path.isfile(dataset.annotations):
+    if dataset is not None and os.path.isfile(dataset.annotations):
         known = {os.path.realpath(image.path): image.id for image in dataset.coco.images}
         paths = [os.path.realpath(image) for image in images]
         if all(path in known for path in paths):

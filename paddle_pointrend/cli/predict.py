@@ -18,6 +18,7 @@ from paddle_pointrend.cli.inference import add_inference_arguments, inference_se
 from paddle_pointrend.cli.prediction_files import check_output_names, color_map, predict_large_image, save_prediction
 from paddle_pointrend.cli.predictors import load_predictor
 from paddle_pointrend.data.images import ImageError, count_pixels, find_images, is_tiff, read_image
+from paddle_pointrend.deploy.deploy_file import DeployFile, is_exported
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.deploy.rasters import RasterError, open_raster
 from paddle_pointrend.deploy.runtimes import PRECISIONS, RUNTIMES
@@ -32,7 +33,7 @@ LARGE_IMAGE = 2**26  # pixels: 8192 x 8192; of larger ones neither pixels nor pi
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments, named as in PaddleSeg's tools/predict.py."""
-    add_common_arguments(parser)
+    add_common_arguments(parser, exported=True)
     add_inference_arguments(parser, "--aug_pred", exported=True)
     parser.add_argument(
         "--runtime",
@@ -63,17 +64,18 @@ def run(args: argparse.Namespace) -> int:
     needs_no_paddle = args.runtime is not None and RUNTIMES[args.runtime].package != "paddle"
     set_device("cpu" if needs_no_paddle and args.device == "gpu" else args.device)
     logging.getLogger("rasterio").setLevel(logging.ERROR)  # GDAL's errors are raised too
-    config = load_config(args.config, opts=args.opts)
-    if is_instance_config(config):
+    config = _load_config(args)
+    if _finds_instances(args, config):
         return instances.predict(args, config)
     try:
-        images, root = find_images(args.image_path, (config.dic.get("val_dataset") or {}).get("separator", " "))
+        dataset = config and config.dic.get("val_dataset")
+        images, root = find_images(args.image_path, (dataset or {}).get("separator", " "))
     except ImageError as error:
         raise UsageError(f"--image_path {error}") from error
     check_output_names(images, root)
     make_save_dir(args.save_dir)
     colors = color_map(args.custom_color)
-    settings = inference_settings(args, config.test_config, "aug_pred")
+    settings = inference_settings(args, config.test_config if config else {}, "aug_pred")
     large = find_large_images(images, args.image_path, settings)
     many = len(images) >= MANY_IMAGES or bool(large)
     predictor = load_predictor(args, config, settings, many_images=many, in_parts=bool(large))
@@ -94,6 +96,26 @@ def run(args: argparse.Namespace) -> int:
     if broken:
         logger.error(f"{len(broken)} of {len(images)} images were skipped: {', '.join(broken)}")
     return 1 if broken else 0
+
+
+def _load_config(args):
+    """The config of --config, None where an exported folder is predicted without one."""
+    if args.config is not None:
+        return load_config(args.config, opts=args.opts)
+    if not (args.model_path and is_exported(args.model_path)):
+        raise UsageError("--config is missing; only a --model_path that paddle-pointrend export wrote goes without")
+    if args.opts:
+        raise UsageError("--opts changes the config, but there is no --config")
+    return None
+
+
+def _finds_instances(args, config):
+    if config is not None:
+        return is_instance_config(config)
+    try:
+        return DeployFile.read(args.model_path).finds_instances
+    except ValueError as error:
+        raise UsageError(one_line(error)) from error
 
 
 def find_large_images(images: Sequence[str], image_path: str, settings: Mapping[str, Any]) -> set[str]:

@@ -25,7 +25,7 @@ from paddle_pointrend.paddleseg.preprocessing import val_preprocessing
 
 
 def load_predictor(
-    args: argparse.Namespace, config: Config, settings: Mapping[str, Any], *, many_images: bool, in_parts: bool
+    args: argparse.Namespace, config: Config | None, settings: Mapping[str, Any], *, many_images: bool, in_parts: bool
 ) -> Predictor:
     """Loads the predictor of --model_path in the runtime of --runtime.
 
@@ -34,7 +34,7 @@ def load_predictor(
 
     Args:
         args: parsed arguments.
-        config: of --config; an exported folder's own val transforms take the place of its.
+        config: of --config; an exported folder's own val transforms take the place of its, and it needs none.
         settings: of `inference_settings`.
         many_images: whether there is so much to predict that an export pays.
         in_parts: whether there are images to read in parts.
@@ -86,25 +86,32 @@ def _of_export(args, config, settings, options, in_parts):
     if args.runtime == EagerRuntime.name:
         raise UsageError(f"--runtime paddle runs trained weights (.pdparams), but {folder} is exported")
     deploy = DeployFile.read(folder)
-    num_classes = (config.dic.get("model") or {}).get("num_classes")
-    if num_classes not in (deploy.num_classes, None):
-        raise UsageError(
-            f"{folder} has {deploy.num_classes} classes, the model of --config {args.config} {num_classes}"
-        )
     if deploy.makes_labels and (settings["augment"] or settings["is_slide"]):
         raise UsageError(
             f"{folder} makes labels, which --aug_pred and --is_slide cannot average: export it with --output logits"
         )
-    dataset = config.dic.setdefault("val_dataset", {})
-    if dataset.get("transforms") != deploy.transforms:
-        logger.warning(f"{folder} was exported with other val transforms than the config's: its own are used")
-        dataset["transforms"] = deploy.transforms
-    preprocess = val_preprocessing(config)
-    if in_parts or (preprocess.image_channels == 3 and only_normalizes(deploy.transforms)):
-        preprocess = None  # the predictor does them itself, or says what it does not do
+    preprocess = None  # the predictor does them itself, or says what it does not do
+    if config is not None:
+        of_config = _preprocessing_of(deploy, config, args)
+        if not in_parts and not (of_config.image_channels == 3 and only_normalizes(deploy.transforms)):
+            preprocess = of_config
     runtime = args.runtime or fastest_runtime(folder, args.precision)
     options |= {"device": args.device or default_device(runtime), "precision": args.precision}
     return Predictor(folder, runtime=runtime, preprocess=preprocess, **options)
+
+
+def _preprocessing_of(deploy, config, args):
+    """PaddleSeg's own preprocessing of an exported folder's images, after a look at whether the config fits."""
+    num_classes = (config.dic.get("model") or {}).get("num_classes")
+    if num_classes not in (deploy.num_classes, None):
+        raise UsageError(
+            f"{args.model_path} has {deploy.num_classes} classes, the model of --config {args.config} {num_classes}"
+        )
+    dataset = config.dic.setdefault("val_dataset", {})
+    if dataset.get("transforms") != deploy.transforms:
+        logger.warning(f"{args.model_path} was exported with other val transforms than the config's: its own are used")
+        dataset["transforms"] = deploy.transforms
+    return val_preprocessing(config)
 
 
 @contextlib.contextmanager

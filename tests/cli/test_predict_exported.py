@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 import pytest
 import yaml
-from command_line import error_line, outputs
+from command_line import error_line, outputs, run
 from conftest import write_config
 from paddleseg.core import infer
 from paddleseg.transforms import Compose, Normalize
@@ -26,6 +26,23 @@ def test_predict_with_an_exported_folder(exported, tmp_path, capsys, output):
         assert len(np.unique(expected)) > 1
         assert np.mean(predicted(tmp_path, name) == expected) > 0.999
     assert len(outputs(tmp_path)) == 14
+
+
+def test_an_exported_folder_needs_no_config(exported, tmp_path, capsys):
+    image = ["--image_path", exported.root / "images/val0.png"]
+    assert predict(exported, exported.logits, image[1], tmp_path / "with") == 0
+    assert run("predict", "--model_path", exported.logits, *image, "--save_dir", tmp_path / "without") == 0
+    found, expected = (predicted(tmp_path / folder, "val0.png") for folder in ("without", "with"))
+    assert np.array_equal(found, expected)
+    capsys.readouterr()
+    for arguments, words in (
+        (["--model_path", exported.weights], "--config is missing; only a --model_path that paddle-pointrend export"),
+        (["--model_path", exported.logits, "--opts", "batch_size=2"], "there is no --config"),
+        (["--model_path", exported.logits, "--image_path", exported.root / "nowhere"], "no such file"),
+    ):
+        assert run("predict", *image, "--save_dir", tmp_path / "refused", *arguments) == 2
+        assert words in error_line(capsys)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_predict_with_an_exported_folder_augmentation_and_window(exported, tmp_path):

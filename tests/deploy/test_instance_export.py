@@ -147,6 +147,24 @@ def test_the_commands(exported, tmp_path, capsys):
     assert one["refined"]["mask"]["ap"] == pytest.approx(other["refined"]["mask"]["ap"], abs=1e-6)
 
 
+def test_predict_needs_no_config(exported, tmp_path, capsys):
+    config, _, folder = exported
+    results = []
+    for given in (["--config", config], []):
+        out = tmp_path / str(len(given))
+        images = ["--image_path", config.parent / "data/images", "--save_dir", out]
+        assert run("predict", *given, "--model_path", folder, *images) == 0
+        results.append(json.loads((out / "predictions.json").read_text()))
+        assert len(list((out / "added_prediction").iterdir())) == 3
+    of_files = [{(result["file_name"], result["category_id"], result["score"]) for result in part} for part in results]
+    assert of_files[0] == of_files[1]
+    assert of_files[0]
+    arguments = ["--model_path", folder, "--image_path", config.parent / "data/images", "--save_dir", out, "--is_slide"]
+    capsys.readouterr()
+    assert run("predict", *arguments) == 2
+    assert f"--is_slide is for networks of labels, but the model of {folder} finds instances" in error_line(capsys)
+
+
 @pytest.mark.parametrize(
     ("command", "arguments", "words"),
     [
