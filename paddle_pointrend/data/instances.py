@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from paddle_pointrend.data.coco import CocoData, CocoImage, read_coco_image
+from paddle_pointrend.data.images import check_pixels
 from paddle_pointrend.data.masks import check_polygons, decode_mask
 from paddle_pointrend.errors import UsageError
 
@@ -129,8 +130,12 @@ class CocoInstances:
         return InstanceSample(self.normalize(pixels), boxes[kept], np.array(classes, np.int64)[kept], masks[kept])
 
     def network_image(self, pixels: np.ndarray) -> np.ndarray:
-        """Resizes and normalises an image to predict: uint8 [h, w, 3] in RGB to float32 [3, H, W]."""
-        height, width = pixels.shape[:2]
+        """Resizes and normalises an image to predict: uint8 [h, w, 3] in RGB to float32 [3, H, W].
+
+        Raises:
+            ValueError: as of `check_pixels`.
+        """
+        height, width = check_pixels(pixels).shape[:2]
         size = shortest_edge_size(height, width, self.short_sides[-1], self.longest_side)
         return self.normalize(resize_pixels(pixels, *size))
 

@@ -18,7 +18,7 @@ def coco_masks() -> Any:
         from pycocotools import mask
     except ImportError as error:
         raise UsageError(
-            "instances need pycocotools, which is not installed: pip install 'paddle-pointrend[instance]'"
+            'instances need pycocotools, which is not installed: pip install -c constraints.txt -e ".[instance]"'
         ) from error
     return mask
 

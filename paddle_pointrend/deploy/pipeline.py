@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from paddle_pointrend.data.images import check_pixels
 from paddle_pointrend.deploy.preprocessing import Preprocess, Preprocessing
 from paddle_pointrend.deploy.runtimes import Runtime
 from paddle_pointrend.inference.logits import (
@@ -138,13 +139,14 @@ class Pipeline:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
         channels = self.preprocess.image_channels
-        if isinstance(images, np.ndarray) and images.ndim != 4:
+        many = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
+        if not many:
             return self._by_size([images], batch_size, predict)[0]
         if not isinstance(self.preprocess, Preprocessing):
             batch_size = 1  # other transforms may bring images of one size to several
         places = {}
         for i, image in enumerate(images):
-            places.setdefault(_check_image(image, channels).shape, []).append(i)
+            places.setdefault(check_pixels(image, channels).shape, []).append(i)
         results = [None] * len(images)
         for same in places.values():
             for start in range(0, len(same), batch_size):
@@ -172,14 +174,3 @@ def _stack(arrays):
 
 def _row_reader(image):
     return lambda y1, y2: image[y1:y2]
-
-
-def _check_image(image, channels):
-    expected, last = ("[H, W] in grey", ()) if channels == 1 else ("[H, W, 3] in RGB", (3,))
-    kind = (image.dtype, image.ndim, image.shape[2:]) if isinstance(image, np.ndarray) else None
-    if kind != (np.uint8, 2 + len(last), last):
-        found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"the image is {found}, expected an array uint8 {expected}")
-    if 0 in image.shape:
-        raise ValueError(f"the image is {list(image.shape)}: it has no pixels")
-    return image

@@ -191,7 +191,7 @@ def test_attributes_of_a_tensor_hide_nothing(tmp_path):
 def test_torch_is_asked_for_only_where_it_is_needed(tmp_path, monkeypatch, data):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "a.pth").write_bytes(data)
-    assert_refused(tmp_path / "a.pth", 'pip install -e ".[torch]"')
+    assert_refused(tmp_path / "a.pth", 'pip install -c constraints.txt -e ".[torch]"')
     assert_equal(read_tensors(write_pickle(tmp_path / "a.pkl", WEIGHTS, 3)))
 
 

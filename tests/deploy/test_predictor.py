@@ -6,6 +6,7 @@ import pytest
 import yaml
 from paddleseg.core import infer
 from paddleseg.transforms import Compose, Normalize
+from PIL import Image
 from tiny_export import MEAN, NUM_CLASSES, STD, TinyNetwork, write_export
 
 from paddle_pointrend.data.transforms import RandomResize, RGBToBGR
@@ -208,7 +209,10 @@ def test_refuses_a_network_that_makes_labels_of_resized_images(folders, tmp_path
         (np.zeros((4, 4, 3), np.float32), r"image is float32 \[4, 4, 3\], expected an array uint8 \[H, W, 3\] in RGB"),
         (np.zeros((4, 4), np.uint8), r"image is uint8 \[4, 4\]"),
         ([np.zeros((4, 4, 4), np.uint8)], r"image is uint8 \[4, 4, 4\]"),
-        (["a.png"], "image is str"),
+        ("a.png", "image is a str, .*read_image reads a file"),
+        (["a.png"], "image is a str"),
+        (None, "image is a NoneType, .*cv2.imread gives None for a file that it cannot read"),
+        (Image.new("RGB", (4, 4)), "image is a Image, .*np.asarray makes one"),
         (np.zeros((0, 4, 3), np.uint8), "no pixels"),
     ],
 )
