@@ -88,12 +88,15 @@ def read_sample(dataset: Dataset, index: int) -> dict[str, Any]:
 def check_samples(dataset: Dataset, name: str, count: int = 8) -> None:
     """Reads `count` samples spread over the dataset: wrong labels are found before hours of training.
 
-    Warns of classes that occur in none of them, where the ignored value does: masks of 0 and 255 may mean two classes.
+    Warns of classes that none of their labels has, where the ignored value is: masks of 0 and 255 may mean two classes.
 
     Raises:
         UsageError: as `read_sample`.
     """
-    _check(dataset, name, np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int))
+    indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
+    _read_values(dataset, name, indices)
+    # A crop may leave classes out, and padding is no value of the files.
+    _check(_without_transforms(dataset), name, indices)
 
 
 def check_every_sample(dataset: Dataset, name: str) -> None:
@@ -109,21 +112,31 @@ def check_every_sample(dataset: Dataset, name: str) -> None:
     if not hasattr(dataset, "file_list"):
         return
     check_files(dataset, name)
-    whole = copy.copy(dataset)
-    if isinstance(getattr(dataset, "transforms", None), CheckedCompose):
-        whole.transforms = dataset.transforms.without_transforms()
     rank, size = rank_and_size()
-    _check(whole, name, tqdm(range(rank, len(dataset), size), desc=f"checks {name}", disable=rank > 0))
+    indices = tqdm(range(rank, len(dataset), size), desc=f"checks {name}", disable=rank > 0)
+    _check(_without_transforms(dataset, whole=True), name, indices)
     logger.info(f"{name}: checked all {len(dataset)} samples")
 
 
-def _check(dataset, name, indices):
+def _without_transforms(dataset, whole=False):
+    dataset = copy.copy(dataset)
+    if isinstance(getattr(dataset, "transforms", None), CheckedCompose):
+        dataset.transforms = dataset.transforms.without_transforms(whole=whole)
+    return dataset
+
+
+def _read_values(dataset, name, indices):
     values = set()
     for index in indices:
         try:
             values.update(np.unique(read_sample(dataset, index)["label"]).tolist())
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from error
+    return values
+
+
+def _check(dataset, name, indices):
+    values = _read_values(dataset, name, indices)
     missing = sorted(set(range(dataset.num_classes)) - values)
     if missing and dataset.ignore_index in values:
         logger.warning(f"{name}: {describe_missing(missing, dataset.ignore_index, f'{len(indices)} labels looked at')}")

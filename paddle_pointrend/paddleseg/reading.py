@@ -51,11 +51,11 @@ class CheckedCompose:
             reason = f"{type(error).__name__}: {one_line(error)}"
             raise UsageError(f"{paths['img']}: the config's transforms do not take this image: {reason}") from error
 
-    def without_transforms(self) -> CheckedCompose:
-        """Makes one that reads the same files, to their end, and changes nothing."""
+    def without_transforms(self, *, whole: bool) -> CheckedCompose:
+        """Makes one that reads the same files, to their end if `whole`, and changes nothing."""
         compose = copy.copy(self.compose)
         compose.transforms = []
-        return CheckedCompose(compose, whole=True)
+        return CheckedCompose(compose, whole=whole)
 
     def __getattr__(self, name):
         if name == "compose":  # not there yet: a copy is being made

@@ -100,6 +100,15 @@ def test_masks_of_0_and_255_with_two_classes_are_pointed_out(pointrend_config, t
     assert "train_dataset: class 1 occurs in none of the 4 labels looked at, but 255 does, which is ignored" in printed
 
 
+def test_a_crops_padding_is_no_value_of_the_labels(pointrend_config, tiny_dataset, tmp_path, capsys):
+    rewrite_labels(tiny_dataset, lambda label: np.where(label == 255, 0, label).astype("uint8"))
+    text = pointrend_config.read_text().replace("num_classes: 4", "num_classes: 9")
+    crop = "  transforms:\n    - {type: RandomPaddingCrop, crop_size: [80, 80]}\n"
+    pointrend_config.write_text(text.replace("  transforms:\n", crop, 1))
+    assert train(pointrend_config, tmp_path / "out") == 0
+    assert "labels looked at" not in capsys.readouterr().out
+
+
 def test_padding_that_is_not_ignored_is_named(pointrend_config, tiny_dataset, tmp_path, capsys):
     rewrite_labels(tiny_dataset, lambda label: np.where(label == 255, 0, label).astype("uint8"))
     crop = "  ignore_index: 9\n  transforms:\n    - {type: RandomPaddingCrop, crop_size: [80, 80]%s}\n"
