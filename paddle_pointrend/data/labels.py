@@ -12,6 +12,9 @@ from paddle_pointrend.errors import UsageError, one_line
 
 # Pillow's modes of one channel of whole numbers. "P" is a palette: its indices are the classes.
 _INTEGER_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
+# Formats of photographs, which change values. WebP can be without loss, but it has colours only.
+_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF")
+_LOSSY_TIFF = ("jpeg", "tiff_jpeg")  # Pillow's names of compressions
 _COLOUR_MODES = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 
@@ -25,12 +28,18 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
         [H, W], uint8 where every value fits, else int32.
 
     Raises:
-        UsageError: no such file, one that is no image or ends too early, colours or fractions instead of class ids.
+        UsageError: no such file, one that is no image or ends too early, a JPEG or another format that changes values,
+            colours or fractions instead of class ids.
     """
     if not os.path.isfile(path):
         raise UsageError(f"{path}: there is no such file")
     try:
         with any_size(), Image.open(path) as image:
+            if image.format in _LOSSY_FORMATS or image.info.get("compression") in _LOSSY_TIFF:
+                raise UsageError(
+                    f"{path} is compressed as a photograph ({image.format}), which changes class ids; write the labels "
+                    "as PNG, from their source, not from this file"
+                )
             if image.mode not in _INTEGER_MODES:
                 raise UsageError(f"{path} {_describe(image.mode)}")
             values = np.asarray(ImageOps.exif_transpose(image))

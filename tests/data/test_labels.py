@@ -59,6 +59,25 @@ def test_what_are_no_class_ids_is_named(tmp_path, array, name, message):
         read_label(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("label.jpg", {"quality": 100}), ("label.webp", {}), ("label.png", {"format": "JPEG"})],
+)
+def test_formats_of_photographs_are_refused_whatever_the_name(tmp_path, name, options):
+    Image.fromarray(IDS).save(tmp_path / name, **options)
+    with pytest.raises(UsageError, match=rf"{name} is compressed as a photograph .* write the labels as PNG, from"):
+        read_label(tmp_path / name)
+
+
+def test_a_tiff_is_refused_for_its_compression_alone(tmp_path):
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate"):
+        Image.fromarray(IDS).save(tmp_path / "label.tif", compression=compression)
+        np.testing.assert_array_equal(read_label(tmp_path / "label.tif"), IDS)
+    Image.fromarray(IDS).save(tmp_path / "label.tif", compression="jpeg")
+    with pytest.raises(UsageError, match=r"label\.tif is compressed as a photograph \(TIFF\)"):
+        read_label(tmp_path / "label.tif")
+
+
 def test_broken_and_missing_files(tmp_path):
     Image.fromarray(np.random.randint(0, 3, (64, 64), "uint8")).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:200])
