@@ -25,6 +25,7 @@ from paddle_pointrend.cli.reports import (
     with_source,
 )
 from paddle_pointrend.data import cityscapes, default_palette
+from paddle_pointrend.deploy.deploy_file import is_exported
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import comparison_table
 from paddle_pointrend.files import check_writable, write_json
@@ -58,6 +59,11 @@ def run(args: argparse.Namespace) -> int:
         measured = instances.val(args, config)
         _write_json(args, measured)
         return 0
+    if args.model_path and is_exported(args.model_path):
+        raise UsageError(
+            f"--model_path {args.model_path} is an exported folder, which predict takes; val takes trained weights, "
+            "a .pdparams file or the folder that holds it"
+        )
     model = load_model(config, args.model_path)
     settings = inference_settings(args, config.test_config, "aug_eval")
     options = inference_options(settings)

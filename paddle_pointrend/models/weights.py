@@ -16,6 +16,7 @@ from paddle import nn
 from paddle_pointrend.downloads import fetch_weights, is_url
 from paddle_pointrend.models.paddle_files import RefusedError, load_paddle_file
 
+_PICKLE = b"\x80"  # what one begins with
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -31,11 +32,16 @@ def read_state(file: str | os.PathLike) -> dict[str, Any]:
     """Reads a dict of tensors that paddle.save wrote, or a .safetensors file; nothing in it is executed.
 
     Raises:
-        UnreadableError: the file is missing, half-written or holds something else.
+        UnreadableError: the file is missing, half-written or something else.
         CheckpointError: it asks for more than tensors, and is refused.
     """
     if not pathlib.Path(file).is_file():
         raise UnreadableError(f"{file}: there is no such file")
+    if not os.fspath(file).endswith(".safetensors"):
+        with open(file, "rb") as opened:
+            if opened.read(1) not in (b"", _PICKLE):
+                expected = "expected a .pdparams file, as paddle.save writes it, or a .safetensors file"
+                raise UnreadableError(f"{file} is not a file of weights, {expected}")
     try:
         state = load_paddle_file(file)
     except RefusedError as error:

@@ -13,10 +13,11 @@ from paddleseg.utils import logger
 
 from paddle_pointrend.downloads import fetch_weights, is_url
 from paddle_pointrend.errors import UsageError
-from paddle_pointrend.models.weights import describe_mismatch, read_state
+from paddle_pointrend.models.weights import UnreadableError, describe_mismatch, read_state
 from paddle_pointrend.paddleseg.configs import as_config, build, drop_pretrained, make_builder, path_of
 
 WEIGHTS, EMA_WEIGHTS, SHARED_WEIGHTS = "model.pdparams", "ema_model.pdparams", "model.safetensors"
+_MOST_SHOWN = 5
 
 
 def load_model(
@@ -62,12 +63,28 @@ def load_trained_weights(model: nn.Layer, path: str | os.PathLike, num_classes: 
         UsageError: one whose tensors are not this model's.
     """
     file = pathlib.Path(fetch_weights(os.fspath(path)) if is_url(path) else path)
-    if file.is_dir():  # PaddleSeg's ema_best_model/ holds the average alone
-        found = [file / name for name in (WEIGHTS, EMA_WEIGHTS, SHARED_WEIGHTS) if (file / name).is_file()]
-        file = found[0] if found else file / WEIGHTS
+    if file.is_dir():
+        file = _file_in(file)
     state = read_state(file)
     mismatch = describe_mismatch(model, state, num_classes)
     if mismatch:
         raise UsageError(f"{file} does not belong to this model: {mismatch}")
     model.set_state_dict(state)
     logger.info(f"Loaded {len(state)} tensors from {file}")
+
+
+def _file_in(folder):
+    """Finds the file of weights in a folder. UnreadableError if those are in its subfolders, as a training's are."""
+    found = _weights_in(folder)
+    if found:
+        return found[0]
+    below = [files[0] for files in map(_weights_in, folder.iterdir()) if files]
+    if below:
+        below.sort(key=lambda file: file.stat().st_mtime, reverse=True)
+        names = ", ".join(str(file.parent) for file in below[:_MOST_SHOWN]) + (", ..." if below[_MOST_SHOWN:] else "")
+        raise UnreadableError(f"{folder / WEIGHTS}: there is no such file; folders with weights, newest first: {names}")
+    return folder / WEIGHTS
+
+
+def _weights_in(folder):  # PaddleSeg's ema_best_model/ holds the average alone
+    return [folder / name for name in (WEIGHTS, EMA_WEIGHTS, SHARED_WEIGHTS) if (folder / name).is_file()]

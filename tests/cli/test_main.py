@@ -47,6 +47,7 @@ def test_log_names_what_was_set_before_paddle(trained, tmp_path, capsys, monkeyp
         (["trian"], "trian"),
         (["val", "--config", "{config}"], "--model_path is missing"),
         (["val", "--config", "{config}", "--model_path", "none.pdparams"], "none.pdparams: there is no such"),
+        (["val", "--config", "{config}", "--model_path", "{root}/exported"], "exported folder, which predict takes"),
         (["val", "{trained}", "--is_slide"], "--crop_size"),
         (["val", "{trained}", "--is_slide", "--crop_size", "8", "8", "--stride", "9", "8"], "gaps"),
         (["val", "{trained}", "--aug_eval", "--scales", "0"], "--scales"),
@@ -62,7 +63,9 @@ def test_log_names_what_was_set_before_paddle(trained, tmp_path, capsys, monkeyp
     ],
 )
 def test_refuses_mistaken_arguments_in_one_line(trained, capsys, arguments, message):
-    (trained.root / "empty").mkdir(exist_ok=True)
+    for folder in ("empty", "exported"):
+        (trained.root / folder).mkdir(exist_ok=True)
+    (trained.root / "exported/deploy.yaml").touch()
     image = trained.root / "images/val0.png"
     names = {"config": trained.config, "image": image, "root": trained.root, "weights": trained.weights}
     weights = ["--config", str(trained.config), "--model_path", str(trained.weights)]

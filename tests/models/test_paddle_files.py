@@ -7,6 +7,7 @@ import numpy as np
 import paddle
 import pytest
 from checkpoint_attacks import Rebuilt, attacks, pickled_call
+from PIL import Image
 
 from paddle_pointrend.models.paddle_files import RefusedError, encode_state, load_paddle_file
 from paddle_pointrend.models.weights import CheckpointError, UnreadableError, read_state
@@ -113,10 +114,16 @@ def test_damaged_files_are_unreadable(tmp_path):
     path = tmp_path / "model.pdparams"
     paddle.save(trained()[0], str(path))
     data = path.read_bytes()
-    for part in (data[: len(data) // 2], b"", b"not a pickle"):
+    for part in (data[: len(data) // 2], b"", data[:1] + b"not a pickle"):
         path.write_bytes(part)
         with pytest.raises(UnreadableError, match=r"model.pdparams cannot be read, it may be half-written"):
             read_state(path)
+
+
+def test_a_picture_is_not_a_file_of_weights(tmp_path):
+    Image.new("L", (4, 4)).save(tmp_path / "x.png")
+    with pytest.raises(UnreadableError, match=r"x\.png is not a file of weights, expected a \.pdparams file"):
+        read_state(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("suffix", [".pdparams", ".safetensors"])

@@ -1,6 +1,7 @@
 """The doors for notebooks and scripts: load_config, load_model, attach_pointrend, train_model."""
 
 import copy
+import os
 
 import numpy as np
 import paddle
@@ -90,6 +91,21 @@ def test_load_model_names_the_mistake(trained, tmp_path, monkeypatch, config, we
     with pytest.raises(error, match=message) as caught:
         load_model(getattr(trained, config, config), trained.weights if weights == "model" else weights, opts=opts)
     assert "\n" not in str(caught.value)
+
+
+def test_load_model_names_the_checkpoints_in_a_trainings_folder(trained, tmp_path):
+    for age, name in enumerate(("iter_4", "best_model", "ema_best_model", "iter_2", "no_weights")):
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / ("ema_model.pdparams" if name.startswith("ema") else "model.pdparams")
+        if name != "no_weights":
+            file.write_bytes(b"")
+            os.utime(file, (1e9 - age, 1e9 - age))
+    names = ", ".join(str(tmp_path / name) for name in ("iter_4", "best_model", "ema_best_model", "iter_2"))
+    with pytest.raises(CheckpointError) as caught:
+        load_model(trained.config, tmp_path)
+    assert str(caught.value).endswith(
+        f"model.pdparams: there is no such file; folders with weights, newest first: {names}"
+    )
 
 
 def test_load_model_names_another_number_of_classes(trained):
