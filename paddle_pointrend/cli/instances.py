@@ -14,10 +14,10 @@ from paddleseg.utils import logger
 from tqdm import tqdm
 
 from paddle_pointrend.cli.common import make_save_dir
-from paddle_pointrend.cli.prediction_files import check_output_names, picture_file, write_picture
+from paddle_pointrend.cli.prediction_files import find_inputs, picture_file, write_picture
 from paddle_pointrend.cli.reports import describe_run, finish_report, make_report_folder
 from paddle_pointrend.data.found_instances import Instances
-from paddle_pointrend.data.images import ImageError, find_images, read_image
+from paddle_pointrend.data.images import ImageError, read_image
 from paddle_pointrend.deploy.deploy_file import is_exported
 from paddle_pointrend.deploy.instance_predictor import InstancePredictor
 from paddle_pointrend.deploy.runtimes import EagerRuntime
@@ -97,11 +97,7 @@ def predict(args: argparse.Namespace, config: Config | None) -> int:
     An exported folder needs no config; where there is one, its classes' names and ids are those of the results.
     """
     _refuse_flags(args, "predict")
-    try:
-        images, root = find_images(args.image_path)
-    except ImageError as error:
-        raise UsageError(f"--image_path {error}") from error
-    check_output_names(images, root)
+    images, root = find_inputs(args.image_path, args.save_dir)
     make_save_dir(args.save_dir)
     network = _load_network(args, config, args.runtime)
     if config is None:

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from paddle_pointrend.cli import instances
 from paddle_pointrend.cli.common import add_common_arguments, make_save_dir, set_device
 from paddle_pointrend.cli.inference import add_inference_arguments, inference_settings
-from paddle_pointrend.cli.prediction_files import check_output_names, color_map, predict_large_image, save_prediction
+from paddle_pointrend.cli.prediction_files import color_map, find_inputs, predict_large_image, save_prediction
 from paddle_pointrend.cli.predictors import load_predictor
-from paddle_pointrend.data.images import ImageError, count_pixels, find_images, is_tiff, read_image
+from paddle_pointrend.data.images import ImageError, count_pixels, is_tiff, read_image
 from paddle_pointrend.deploy.deploy_file import DeployFile, is_exported
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.deploy.rasters import RasterError, open_raster
@@ -67,12 +67,8 @@ def run(args: argparse.Namespace) -> int:
     config = _load_config(args)
     if _finds_instances(args, config):
         return instances.predict(args, config)
-    try:
-        dataset = config and config.dic.get("val_dataset")
-        images, root = find_images(args.image_path, (dataset or {}).get("separator", " "))
-    except ImageError as error:
-        raise UsageError(f"--image_path {error}") from error
-    check_output_names(images, root)
+    dataset = config and config.dic.get("val_dataset")
+    images, root = find_inputs(args.image_path, args.save_dir, (dataset or {}).get("separator", " "))
     make_save_dir(args.save_dir)
     colors = color_map(args.custom_color)
     settings = inference_settings(args, config.test_config if config else {}, "aug_pred")

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
-from paddleseg.utils import visualize
+from paddleseg.utils import logger, visualize
 
-from paddle_pointrend.data.images import ImageError
+from paddle_pointrend.data.images import ImageError, find_images
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.deploy.rasters import RasterError, RasterWriteError
 from paddle_pointrend.errors import UsageError, one_line
@@ -19,6 +19,49 @@ from paddle_pointrend.files import write_whole
 from paddle_pointrend.inference import OutputError
 
 _WRITABLE = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".ppm")  # by OpenCV, in colours
+_PICTURES, _LABELS = "added_prediction", "pseudo_color_prediction"
+
+
+def find_inputs(
+    image_path: str | os.PathLike, save_dir: str | os.PathLike, separator: str = " "
+) -> tuple[list[str], str | None]:
+    """Finds what is to be predicted: of a folder that has save_dir in it, not what was predicted before.
+
+    Args:
+        image_path, separator: as of `find_images`.
+        save_dir: the folder to write into.
+
+    Returns:
+        As `find_images`.
+
+    Raises:
+        UsageError: there are no images, or one's prediction would be written over another's.
+    """
+    try:
+        images, root = find_images(image_path, separator)
+    except ImageError as error:
+        raise UsageError(f"--image_path {error}") from error
+    if os.path.isdir(image_path):
+        inputs = _without_results(images, image_path, save_dir)
+        if not inputs:
+            raise UsageError(f"--image_path {image_path}: there are no images in it but earlier results of --save_dir")
+        if len(inputs) < len(images):
+            logger.info(f"{len(images) - len(inputs)} earlier results in {save_dir} are not predicted")
+        images = inputs
+    check_output_names(images, root)
+    return images, root
+
+
+def _without_results(images, folder, save_dir):
+    folder = pathlib.Path(folder).resolve()
+    written = [(pathlib.Path(save_dir) / name).resolve() for name in (_PICTURES, _LABELS)]
+    written = [results for results in written if folder in results.parents]
+    return [image for image in images if not _is_below(image, written)]
+
+
+def _is_below(image, folders):
+    above = pathlib.Path(image).parent.resolve()
+    return any(above.is_relative_to(folder) for folder in folders)
 
 
 def check_output_names(images: Iterable[str], root: str | None) -> None:
@@ -54,7 +97,7 @@ def save_prediction(
     Raises:
         ImageError: OpenCV does not write images of this kind. UsageError: the files cannot be written.
     """
-    colored = (pathlib.Path(save_dir) / "pseudo_color_prediction" / _output_name(image, root)).with_suffix(".png")
+    colored = (pathlib.Path(save_dir) / _LABELS / _output_name(image, root)).with_suffix(".png")
     palette_png = io.BytesIO()
     visualize.get_pseudo_color_map(labels, colors).save(palette_png, format="PNG")
     write_picture(picture_file(save_dir, image, root), _overlay(pixels, labels, colors))
@@ -63,7 +106,7 @@ def save_prediction(
 
 def picture_file(save_dir: str | os.PathLike, image: str, root: str | None) -> pathlib.Path:
     """Names the picture in added_prediction/ of an image; arguments as of `save_prediction`."""
-    file = pathlib.Path(save_dir) / "added_prediction" / _output_name(image, root)
+    file = pathlib.Path(save_dir) / _PICTURES / _output_name(image, root)
     return file if file.suffix.lower() in _WRITABLE else file.with_suffix(".png")
 
 
@@ -87,7 +130,7 @@ def predict_large_image(
         ImageError: the image cannot be read in parts. UsageError: the network cannot do it, or the file cannot be
             written.
     """
-    target = (pathlib.Path(save_dir) / "pseudo_color_prediction" / _output_name(image, root)).with_suffix(".tif")
+    target = (pathlib.Path(save_dir) / _LABELS / _output_name(image, root)).with_suffix(".tif")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         predictor.predict_file(image, target, palette=np.reshape(colors, (-1, 3)), progress=progress)

@@ -50,6 +50,25 @@ def test_predict_keeps_subfolders_and_skips_broken_images(trained, tmp_path, cap
         assert f"skipped {folder / name}" in captured.out + captured.err
 
 
+@pytest.mark.parametrize("save_dir", ["in", "in/results"])
+def test_predict_does_not_take_its_own_results(trained, tmp_path, capsys, save_dir):
+    (tmp_path / "in/deep").mkdir(parents=True)
+    for name in ("a.png", "deep/b.png"):
+        shutil.copy(trained.root / "images/val0.png", tmp_path / "in" / name)
+    for _ in range(2):
+        assert predict(trained, tmp_path / "in", tmp_path / save_dir) == 0
+    parts = ("added_prediction", "pseudo_color_prediction")
+    written = {f"{part}/{name}" for part in parts for name in ("a.png", "deep/b.png")}
+    assert outputs(tmp_path / save_dir) - {"a.png", "deep/b.png"} == written
+    assert f"4 earlier results in {tmp_path / save_dir} are not predicted" in capsys.readouterr().out
+    for name in ("a.png", "deep/b.png"):
+        (tmp_path / "in" / name).unlink()
+    assert predict(trained, tmp_path / "in", tmp_path / save_dir) == 2
+    assert "there are no images in it but earlier results of --save_dir" in error_line(capsys)
+    assert predict(trained, tmp_path / save_dir / "added_prediction", tmp_path / "out") == 0
+    assert outputs(tmp_path / "out/added_prediction") == {"a.png", "deep/b.png"}
+
+
 def test_predict_of_a_list_with_labels_empty_lines_and_a_missing_image(trained, tmp_path):
     listed = trained.root / "images.txt"
     outside = tmp_path / "elsewhere.png"
