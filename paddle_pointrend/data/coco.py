@@ -60,7 +60,7 @@ class CocoData:
         content = _read_content(self.path)
         categories = sorted(content["categories"], key=lambda category: category["id"])
         self.category_ids = [category["id"] for category in categories]
-        self.class_names = [str(category["name"]) for category in categories]
+        self.class_names = [str(category["name"]).strip() for category in categories]
         self.images = [_image(record, images, self.path) for record in content["images"]]
         by_id = {image.id: image for image in self.images}
         for what, ids in (("images", [image.id for image in self.images]), ("categories", self.category_ids)):

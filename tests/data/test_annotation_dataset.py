@@ -127,7 +127,7 @@ def write_coco(file, images, names=("a.png",), objects=()):
     for name in names:
         Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(images / name)
     content = {
-        "categories": [{"id": 9, "name": "window"}, {"id": 4, "name": "facade"}, {"id": 11, "name": "window"}],
+        "categories": [{"id": 9, "name": "window"}, {"id": 4, "name": "facade"}, {"id": 11, "name": " window"}],
         "images": [{"id": i, "file_name": name, "height": HEIGHT, "width": WIDTH} for i, name in enumerate(names)],
         "annotations": [
             {"id": i, "image_id": 0, "category_id": category, "segmentation": mask, "area": area, "bbox": [0, 0, 1, 1]}

@@ -137,6 +137,32 @@ def test_images_are_found_where_windows_put_them_and_where_the_option_says(tmp_p
     assert found.images[0].content() == (tmp_path / "photos/a.png").read_bytes()
 
 
+def test_blanks_around_a_name_do_not_make_another_class(tmp_path):
+    names = ["Dog ", "Dog", "\tDog", "cat"]
+    shapes = [shape(name, [[10 * i, 0], [10 * i + 9, 9]], "rectangle") for i, name in enumerate(names)]
+    found = read_labelme(write(tmp_path, "a", shapes))
+    assert found.classes == ["background", "Dog", "cat"]
+    np.testing.assert_array_equal(draw_first(found)[:10, :40], np.repeat([[1, 1, 1, 2]], 10, axis=1).repeat(10, axis=0))
+
+
+def test_images_without_a_json_file_are_noted(tmp_path):
+    box = [shape("x", [[0, 0], [9, 9]], "rectangle")]
+    for name in ("a", "deep/b", "deep/c"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write((tmp_path / name).parent, name.rpartition("/")[2], box)
+    assert read_labelme(tmp_path).notes == []
+    for name in ("deep/c.json", "a.json"):
+        (tmp_path / name).unlink()
+    found = read_labelme(tmp_path)
+    assert found.notes == ["2 images without a JSON file were left out"]
+    assert [image.name for image in found.images] == ["deep/b.png"]
+    (tmp_path / "json").mkdir()
+    (tmp_path / "deep/b.json").rename(tmp_path / "json/b.json")
+    assert read_labelme(tmp_path / "json", images=tmp_path / "deep").notes == [
+        "1 images without a JSON file were left out"
+    ]
+
+
 def test_listed_classes_have_their_order_and_others_are_refused(tmp_path):
     source = write(tmp_path, "a", [shape("b", [[0, 0], [9, 9]], "rectangle")])
     names = ["__ignore__", "_background_", "c", "b"]
@@ -163,6 +189,7 @@ def test_listed_classes_have_their_order_and_others_are_refused(tmp_path):
         ([shape("x", [[1, 10**18]])], {}, "points are no"),
         ([shape("x", [[1e300, 1], [2, 2]], "mask", mask=png(np.ones((1, 1), np.uint8)))], {}, "points are no"),
         ([{"points": [[1, 1]]}], {}, "lacks a label"),
+        ([shape(" ", [[1, 1]], "point")], {}, "lacks a label"),
         ("none", {}, "shapes is not a list"),
         (
             [shape("x", [[0, 0], [9, 9]], "rectangle")],

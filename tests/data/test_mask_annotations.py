@@ -154,7 +154,7 @@ def eiseg_folder(root, *, grey=True, pseudo=True):
 @pytest.mark.parametrize("kinds", [{}, {"grey": False}, {"pseudo": False}])
 def test_eisegs_masks_have_the_names_of_its_coco_file(tmp_path, kinds):
     label = eiseg_folder(tmp_path, **kinds)
-    categories = [{"id": i, "name": n, "color": [9, 9, i], "supercategory": ""} for i, n in ((3, "road"), (1, "wall"))]
+    categories = [{"id": i, "name": n, "color": [9, 9, i], "supercategory": ""} for i, n in ((3, "road "), (1, "wall"))]
     (tmp_path / "label/annotations.json").write_text(json.dumps({"categories": categories, "images": []}))
     found = read_eiseg(tmp_path)
     assert found.classes == ["background", "wall", "road"]

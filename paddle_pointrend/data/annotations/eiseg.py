@@ -83,7 +83,7 @@ def _names(folder, masks):
     coco = folder / "annotations.json"
     if coco.is_file():
         try:
-            return {int(entry["id"]): str(entry["name"]) for entry in read_json(coco)["categories"]}
+            return {int(entry["id"]): str(entry["name"]).strip() for entry in read_json(coco)["categories"]}
         except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise UsageError(f"{coco}: its categories have no id and name, as EISeg writes them") from error
     for file in (folder / "labels.txt", folder / "labelme" / "labels.txt"):

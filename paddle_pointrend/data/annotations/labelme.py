@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from paddle_pointrend.data.annotations.types import Annotations, LabelledImage, class_ids
+from paddle_pointrend.data.images import ImageError, find_images
 from paddle_pointrend.data.json_files import read_json
 from paddle_pointrend.errors import UsageError, one_line
 
@@ -56,10 +57,12 @@ def read_labelme(
     if unknown:
         raise UsageError(f"{source}: the labels {', '.join(unknown)} are not listed; list or ignore them")
     root = source if source.is_dir() else source.parent
-    labelled = [_labelled(file, root, images, ids) for file in names]
+    labelled, used = zip(*(_labelled(file, root, images, ids) for file in names))
     others = len(files) - len(names)
+    alone = _count_others(images or source, used) if source.is_dir() else 0
     notes = [f"{others} JSON files without shapes were left out"] if others else []
-    return Annotations(listed, labelled, notes)
+    notes += [f"{alone} images without a JSON file were left out"] if alone else []
+    return Annotations(listed, list(labelled), notes)
 
 
 def draw_shape(height: int, width: int, shape_type: str | None, points: Sequence[Sequence[float]]) -> np.ndarray:
@@ -107,6 +110,7 @@ def draw_mask(height: int, width: int, points: Sequence[Sequence[float]], mask: 
 
 
 def _labelled(file, root, images, ids):
+    """Makes the LabelledImage of a JSON file; with the image file, None if it is inside."""
     content = read_json(file)
     named = PureWindowsPath(str(content.get("imagePath") or file.stem))  # it takes both slashes
     places = [(images or file.parent) / Path(*named.parts), (images or file.parent) / named.name]
@@ -118,7 +122,16 @@ def _labelled(file, root, images, ids):
         read = partial(_embedded_image, file)
     else:
         raise UsageError(f"{file}: its image {named} is neither there nor inside it; --images names its folder")
-    return LabelledImage(name.as_posix(), file, read, partial(_draw, file, ids))
+    return LabelledImage(name.as_posix(), file, read, partial(_draw, file, ids)), image
+
+
+def _count_others(folder, used):
+    try:
+        found = find_images(folder)[0]
+    except ImageError:  # all images are elsewhere, or inside JSON files
+        return 0
+    used = {image.resolve() for image in used if image}
+    return sum(Path(path).resolve() not in used for path in found)
 
 
 def _draw(file, ids, height, width):
@@ -152,8 +165,10 @@ def _shapes(content, file):
     for shape in shapes:
         points = shape.get("points")
         numbers = itertools.chain.from_iterable(points) if _are_pairs(points) else [None]
-        if not isinstance(shape.get("label"), str) or not all(_is_near(number) for number in numbers):
+        named = isinstance(shape.get("label"), str) and shape["label"].strip()
+        if not named or not all(_is_near(number) for number in numbers):
             raise UsageError(f"{file}: {json.dumps(shape)[:80]} lacks a label or its points are no [x, y] pairs")
+        shape["label"] = named
     return shapes
 
 
