@@ -6,16 +6,14 @@ from paddle_pointrend.models.taps import Taps
 
 
 def feature_source(segmentor: nn.Layer, taps: dict | None) -> nn.Layer | Taps:
-    """Finds what says where coarse logits and fine features of a segmentor come from: itself, or its Taps.
+    """Finds what says where coarse logits and fine features of a segmentor come from.
+
+    That is itself where it has forward_features and there are no taps, else its Taps.
 
     Raises:
-        ValueError: taps for a segmentor that has forward_features, or taps of another form.
+        ValueError: taps of another form.
     """
-    if hasattr(segmentor, "forward_features"):
-        if taps is not None:
-            raise ValueError(
-                f"taps are for models without forward_features, {type(segmentor).__name__} has it; leave them out"
-            )
+    if taps is None and hasattr(segmentor, "forward_features"):
         return segmentor
     taps = {} if taps is None else taps
     unknown = sorted(map(str, set(taps) - {"coarse", "fine"})) if isinstance(taps, dict) else [repr(taps)]

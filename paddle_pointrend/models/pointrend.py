@@ -36,8 +36,8 @@ class PointRendSeg(nn.Layer):
         refine_threshold: of the selected points only those are predicted again whose margin, best minus second-best
             logit, is at most this, so that easy images cost less (not in the paper); None predicts all. See
             docs/benchmarks.md for what it costs in quality.
-        taps: for a segmentor without forward_features, {"coarse": PATH, "fine": [PATH, ...]}, sublayers where coarse
-            logits and fine features come out; what is left out is found. See Taps.
+        taps: {"coarse": PATH, "fine": [PATH, ...]}, sublayers where coarse logits and fine features come out; what is
+            left out is found, see Taps. None for the segmentor's forward_features, or all found where it has none.
         freeze_segmentor: the segmentor stays as it is, its batch statistics too, and only the point head learns.
         size_divisor: in evaluation images are padded with zeros, at the right and below, to multiples of this, and
             the logits cut back, as detectron2 does (its zeros are the mean colour, put in after normalisation). In

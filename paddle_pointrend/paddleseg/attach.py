@@ -18,6 +18,7 @@ from paddleseg.cvlibs import SegBuilder
 
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.files import write_whole
+from paddle_pointrend.models.layer_maps import FINE_STRIDE
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config
 from paddle_pointrend.paddleseg.models import WEIGHTS, load_trained_weights
@@ -71,7 +72,10 @@ def attach_pointrend(
     base_config = load_config(config)
     host_config = copy.deepcopy(base_config.dic["model"])  # before the model is built, which adds to it
     host = _load_host(config, base_config, weights)
-    model_options = _model_options(base_config, host_config, weights, coarse=coarse, fine=fine)
+    taps = {name: paths for name, paths in (("coarse", coarse), ("fine", fine and list(fine))) if paths}
+    model_options = _model_options(base_config, host_config, weights)
+    if taps or _has_no_finer_features(host):
+        model_options["taps"] = taps
     changes = _changes(base_config, model_options, iters or min(ITERS, base_config.iters), learning_rate)
     model = _build_changed(config, changes)
     if _tensor_bytes(model.segmentor) != _tensor_bytes(host):
@@ -125,7 +129,12 @@ def _load_host(path, config, weights):
     return host
 
 
-def _model_options(config, host, weights, *, coarse, fine):
+def _has_no_finer_features(host):
+    """Tells whether what a model has for PointRend is no finer than its coarse logits, as a pyramid without P2."""
+    return hasattr(host, "forward_features") and min(host.fine_strides) >= host.coarse_stride > FINE_STRIDE
+
+
+def _model_options(config, host, weights):
     """The new config's `model`. host: the trained model's, as its config has it."""
     drop_pretrained(host)
     num_classes = host.pop("num_classes", None) or SegBuilder(config).train_dataset_class.NUM_CLASSES
@@ -135,9 +144,6 @@ def _model_options(config, host, weights, *, coarse, fine):
         "num_classes": num_classes,
         "segmentor": {"type": host.pop("type"), "num_classes": num_classes, **host, "pretrained": weights},
     }
-    taps = {name: paths for name, paths in (("coarse", coarse), ("fine", fine and list(fine))) if paths}
-    if taps:
-        model["taps"] = taps
     return {**model, "freeze_segmentor": True, "point_head": {"start_from_coarse": True}}
 
 

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import types
 
+import numpy as np
 import paddle
 import pytest
 import yaml
@@ -231,6 +232,28 @@ def test_named_sublayers_are_written_and_read(base, tmp_path, capsys):
     assert "backbone[0] (64 channels, stride 4), backbone[1] (128 channels, stride 8)" in capsys.readouterr().out
     assert yaml.safe_load((tmp_path / "sharp.yml").read_text())["model"]["taps"]["fine"] == arguments[1::2]
     assert SegBuilder(Config(str(tmp_path / "sharp.yml"))).model.taps.fine_channels == [64, 128]
+
+
+@pytest.mark.parametrize("fine", [None, "backbone[1]"])
+def test_a_pyramid_without_its_finest_level_is_read_at_its_backbone(tmp_path, tiny_dataset, capsys, fine):
+    config = write_base(tmp_path / "base.yml", tiny_dataset, "SemanticFPN")
+    content = yaml.safe_load(config.read_text())
+    del content["model"]["head_levels"]
+    content["model"]["backbone_indices"] = [1, 2, 3]
+    config.write_text(yaml.safe_dump(content))
+    case = types.SimpleNamespace(config=config, weights=save_weights(config, tmp_path / "base.pdparams"))
+    vary(case.weights)
+    assert attach(case, tmp_path / "sharp.yml", *(["--fine", fine] if fine else [])) == 0
+    features = f"{fine} (128 channels, stride 8)" if fine else "backbone[0] (64 channels, stride 4)"
+    assert f"Coarse logits: head (stride 8). Fine features: {features}" in capsys.readouterr().out
+    host, model = (SegBuilder(Config(str(path))).model for path in (config, tmp_path / "sharp.yml"))
+    host.set_state_dict(paddle.load(str(case.weights)))
+    host.eval(), model.eval()
+    image = paddle.randn([1, 3, 64, 96])
+    coarse, _ = host.forward_features(image)
+    _, found, (fine_features,) = model.segment(image)
+    np.testing.assert_array_equal(found.numpy(), coarse.numpy())
+    np.testing.assert_array_equal(fine_features.numpy(), host.backbone(image)[1 if fine else 0].numpy())
 
 
 def test_model_that_needs_certain_sizes_gets_a_size_divisor(tmp_path, tiny_dataset, capsys):
