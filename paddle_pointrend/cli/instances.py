@@ -23,7 +23,7 @@ from paddle_pointrend.deploy.instance_predictor import InstancePredictor
 from paddle_pointrend.deploy.runtimes import EagerRuntime
 from paddle_pointrend.errors import UsageError, one_line
 from paddle_pointrend.evaluation import instance_table
-from paddle_pointrend.evaluation.instance_pictures import draw_instances, instance_colors
+from paddle_pointrend.evaluation.instance_pictures import draw_instances, instance_colors, instance_labels
 from paddle_pointrend.files import write_json
 from paddle_pointrend.paddleseg.configs import make_builder
 from paddle_pointrend.paddleseg.distributed import gather, rank_and_size
@@ -178,7 +178,7 @@ def _finder(network, dataset):
 def draw(pixels: Any, instances: Instances, names: Sequence[str]) -> Any:
     """Draws the instances of at least SHOWN_SCORE over an image, uint8 [H, W, 3] in RGB."""
     count = int((instances.scores >= SHOWN_SCORE).sum())  # best first
-    labels = [f"{names[i]} {score:.2f}" for i, score in zip(instances.classes[:count], instances.scores)]
+    labels = instance_labels(instances.classes[:count], instances.scores, names)
     return draw_instances(
         pixels, instances.boxes[:count], instances.masks_one_by_one(count), labels, instance_colors(count)
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from paddle_pointrend.evaluation.fonts import find_font
 
 _SHARE = 0.45  # of the colour over an object
 _WIDEST_LABEL = 1.5  # in widths of its box: where many small objects stand together labels would cover them
+_SMALLEST_FONT = 13  # pixels, of what is not ASCII: Chinese characters are not legible in fewer
 
 
 def draw_instances(
@@ -24,7 +28,8 @@ def draw_instances(
         image: RGB uint8 [H, W, 3].
         boxes: floats [D, 4], x1 y1 x2 y2 in pixels.
         masks: bool [D, H, W], or a sequence of D bool [H, W], of which one is held at a time.
-        labels: D ASCII texts, written at the boxes' tops; one much wider than its box is left out, and "".
+        labels: D texts, written at the boxes' tops, as `instance_labels` makes them. One much wider than its box is
+            left out, and one with letters that no font of the system has, and "".
         colors: [D, 3] RGB, as `instance_colors` makes them.
 
     Returns:
@@ -64,17 +69,38 @@ def instance_colors(count: int) -> np.ndarray:
     return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0] if count else np.zeros((0, 3), np.uint8)
 
 
+def instance_labels(classes: Iterable[int], scores: Iterable[float], names: Sequence[str]) -> list[str]:
+    """Makes the text at each box, "dog 0.97"; a name with letters that no font of the system has is "class 1"."""
+    shown = [name if name.isascii() or find_font(name) else f"class {i}" for i, name in enumerate(map(str, names))]
+    return [f"{shown[i]} {score:.2f}" for i, score in zip(classes, scores)]
+
+
 def _write_label(picture, label, box, color):
     """Writes a label on a bar of the instance's colour above its box, or inside where the picture ends there."""
-    height, width = picture.shape[:2]
-    size = max(0.3, max(height, width) / 2200)
-    (text_width, text_height), below = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-    if not label or text_width > _WIDEST_LABEL * (box[2] - box[0]):
+    ink = _ink(label, max(0.3, max(picture.shape[:2]) / 2200)) if label else None
+    if ink is None or ink.shape[1] - 2 > _WIDEST_LABEL * (box[2] - box[0]):
         return
-    left = int(np.clip(round(box[0]), 0, max(width - text_width - 2, 0)))
-    bottom = max(round(float(box[1])), text_height + below + 1)
+    left = int(np.clip(round(box[0]), 0, max(picture.shape[1] - ink.shape[1], 0)))
+    top = max(round(float(box[1])) + 1 - ink.shape[0], 1)
+    bar = picture[top : top + ink.shape[0], left : left + ink.shape[1]]
+    ink = ink[: bar.shape[0], : bar.shape[1], None]
     color = np.asarray(color, np.float32)
-    cv2.rectangle(picture, (left, bottom - text_height - below), (left + text_width + 1, bottom), color.tolist(), -1)
-    ink = 0 if color @ (0.299, 0.587, 0.114) > 110 else 255
-    start = (left + 1, bottom - below + 1)
-    cv2.putText(picture, label, start, cv2.FONT_HERSHEY_SIMPLEX, size, [ink] * 3, 1, cv2.LINE_AA)
+    ink_color = 0 if color @ (0.299, 0.587, 0.114) > 110 else 255
+    bar[:] = np.rint(color + (ink_color - color) * ink)
+
+
+def _ink(text, size):
+    """Draws a text, of `size` in OpenCV's measure: shares of ink, float32 [height, width]; None without a font."""
+    if text.isascii():
+        (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+        canvas = np.zeros((height + below + 1, width + 2), np.uint8)
+        cv2.putText(canvas, text, (1, height + 1), cv2.FONT_HERSHEY_SIMPLEX, size, 255, 1, cv2.LINE_AA)
+        return canvas / np.float32(255)
+    file = find_font(text)
+    if file is None:
+        return None
+    font = ImageFont.truetype(file, max(_SMALLEST_FONT, round(30 * size)))  # capitals as high as OpenCV's
+    left, top, right, bottom = font.getbbox(text)
+    image = Image.new("L", (right - left + 4, bottom - top + 4))
+    ImageDraw.Draw(image).text((2 - left, 2 - top), text, 255, font=font)
+    return np.asarray(image) / np.float32(255)

@@ -13,6 +13,7 @@ from paddle import nn
 
 from paddle_pointrend.data.coco import CocoImage, read_coco_image, true_instances
 from paddle_pointrend.data.instances import CocoInstances
+from paddle_pointrend.evaluation.instance_pictures import instance_labels
 from paddle_pointrend.evaluation.instance_report import InstanceImage, write_instance_report
 from paddle_pointrend.evaluation.instance_scores import image_score
 from paddle_pointrend.paddleseg.curves import read_curves
@@ -91,14 +92,13 @@ def _shown(model, dataset, image, scores):
     found = predict_instances(model, dataset, pixels)
     count = int((found.scores >= SHOWN_SCORE).sum())  # best first
     boxes, masks = true_instances(image)
-    names = dataset.coco.class_names
     return InstanceImage(
         name=image.file_name,
         image=pixels,
         true_boxes=boxes,
         true_masks=masks,
         boxes=found.boxes[:count],
-        labels=[f"{names[i]} {score:.2f}" for i, score in zip(found.classes[:count], found.scores)],
+        labels=instance_labels(found.classes[:count], found.scores, dataset.coco.class_names),
         masks={name: found.masks(name, slice(count)) for name in found.probabilities},
         note=f"{len(boxes)} objects, {count} detections. {score_note('Mean boundary IoU of the objects', scores)}",
     )
