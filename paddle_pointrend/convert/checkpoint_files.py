@@ -67,6 +67,8 @@ def _read(path):
     found = next((content[key] for key in _LAYOUTS if isinstance(content.get(key), dict)), content)
     if not found:
         raise UntrustedFileError(f"holds no tensors, expected some at the top or under {' or '.join(_LAYOUTS)}")
+    if "StructuredToParameterName@@" in found:
+        raise UntrustedFileError("this is a file of Paddle's, which needs no conversion: --model_path takes it")
     tensors = {}
     for name in found:
         array = to_array(found[name])

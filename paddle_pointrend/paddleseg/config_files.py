@@ -30,7 +30,7 @@ def copy_configs(names: Sequence[str], folder: str | os.PathLike) -> list[Path]:
     """Copies configs, and what they inherit, below a folder, in their subfolders.
 
     Args:
-        names: paths as `list_configs` has them, with or without .yml.
+        names: paths as `list_configs` has them, with or without .yml and configs/.
         folder: where to; made if it is not there.
 
     Returns:
@@ -40,7 +40,7 @@ def copy_configs(names: Sequence[str], folder: str | os.PathLike) -> list[Path]:
         UsageError: no such config; a file of the same name and other content is there already.
     """
     root, known = configs_folder(), list_configs()
-    wanted = [name if name.endswith(".yml") else f"{name}.yml" for name in names]
+    wanted = [f"{name.removeprefix('configs/').removesuffix('.yml')}.yml" for name in names]
     for name in wanted:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=3)

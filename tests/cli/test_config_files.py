@@ -25,7 +25,7 @@ def test_every_config_is_listed_with_its_first_line(capsys):
     assert lines[lines.index(NAME) + 1].strip().startswith("SemanticFPN + PointRend, ResNet-18 from scratch, CamVid")
 
 
-@pytest.mark.parametrize("name", [NAME, NAME.removesuffix(".yml")])
+@pytest.mark.parametrize("name", [NAME, NAME.removesuffix(".yml"), f"configs/{NAME}"])
 def test_a_copy_has_all_that_it_inherits(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     assert run("configs", "copy", name) == 0

@@ -131,7 +131,7 @@ CONFIG_MISTAKES = {
         "PointRendSeg: .*4 for PointRendSeg and 5 for its segmentor",
     ),
     "unknown schedule": (lambda c, d: change(c, ("PolynomialDecay", "PolyDecay")), "PolyDecay"),
-    "missing root": (lambda c, d: shutil.rmtree(d), "Dataset: there is not `dataset_root`"),
+    "missing root": (lambda c, d: shutil.rmtree(d), "its dataset_root; docs/data.md says where data comes from"),
     "missing list": (lambda c, d: (d / "train.txt").unlink(), "Dataset: .*train.txt"),
     "empty list": (lambda c, d: (d / "train.txt").write_text(""), "number of samples in train_dataset is 0"),
     "missing image": (lambda c, d: (d / "images/train2.png").unlink(), "1 of 8 .*images/train2.png"),

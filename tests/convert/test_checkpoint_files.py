@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import paddle
 import pytest
 from checkpoint_attacks import WEIGHTS, assert_equal, assert_refused, torch_save, torch_weights, write_pickle
 
@@ -64,6 +65,11 @@ def test_truncated_files_are_refused(tmp_path):
 def test_what_was_downloaded_instead_is_said(tmp_path, suffix, data, words):
     (tmp_path / f"a.{suffix}").write_bytes(data)
     assert_refused(tmp_path / f"a.{suffix}", *words)
+
+
+def test_a_file_of_paddles_needs_no_conversion(tmp_path):
+    paddle.save(paddle.nn.Linear(2, 2).state_dict(), str(tmp_path / "a.pdparams"))
+    assert_refused(tmp_path / "a.pdparams", "a file of Paddle's, which needs no conversion: --model_path takes it")
 
 
 def test_missing_files_and_folders_are_said(tmp_path):
