@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("output", metavar="OUT.yml", help="where to write the new config")
     add("--config", required=True, help="YAML config of the trained model")
-    add("--model_path", required=True, help="its weights, a .pdparams file or the folder that holds it")
+    add("--model_path", required=True, help="its weights, a file or the folder that holds it")
     add("--iters", type=positive_int, help=f"iterations, default: {ITERS}, or the config's where those are fewer")
     add("--learning_rate", type=positive_float, default=LEARNING_RATE, help=f"default: {LEARNING_RATE}")
     add("--coarse", metavar="PATH", help="the sublayer whose output is the coarse logits, instead of the one found")

@@ -21,7 +21,7 @@ from paddle_pointrend.files import write_whole
 from paddle_pointrend.models.layer_maps import FINE_STRIDE
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config
-from paddle_pointrend.paddleseg.models import WEIGHTS, load_trained_weights
+from paddle_pointrend.paddleseg.models import load_trained_weights, weights_file
 
 ITERS = 1000
 LEARNING_RATE = 0.001
@@ -60,7 +60,7 @@ def attach_pointrend(
 
     Args:
         config: the YAML config of the trained model.
-        weights: its .pdparams file, or the folder that holds model.pdparams.
+        weights: as of `load_model`.
         iters: of the point head's training; None for ITERS, or the config's where those are fewer.
         learning_rate: at the start of that training.
         coarse: the sublayer whose output is the coarse logits, None for the one that is found.
@@ -110,11 +110,6 @@ def new_schedule(learning_rate: float) -> dict[str, dict]:
     decay = {"type": "PolynomialDecay", "learning_rate": learning_rate, "end_lr": 0, "power": 0.9}
     new = {"optimizer": {"type": "AdamW", "weight_decay": 0.01}, "lr_scheduler": decay}
     return {key: {"_inherited_": False, **value} for key, value in new.items()}
-
-
-def weights_file(path: str | os.PathLike) -> str:
-    """Names the file of weights that a path means: itself, or model.pdparams in that folder."""
-    return os.path.join(path, WEIGHTS) if os.path.isdir(path) else os.fspath(path)
 
 
 def _load_host(path, config, weights):

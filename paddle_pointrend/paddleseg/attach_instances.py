@@ -13,9 +13,9 @@ from paddleseg.cvlibs import Config
 
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.models.instance import MaskRCNN, StandardMaskHead
-from paddle_pointrend.paddleseg.attach import ITERS, LEARNING_RATE, Attached, new_schedule, weights_file
+from paddle_pointrend.paddleseg.attach import ITERS, LEARNING_RATE, Attached, new_schedule
 from paddle_pointrend.paddleseg.configs import build, drop_pretrained, load_config, make_builder
-from paddle_pointrend.paddleseg.models import load_trained_weights
+from paddle_pointrend.paddleseg.models import load_trained_weights, weights_file
 
 MASK_HEAD = "mask_head."
 
@@ -31,7 +31,7 @@ def attach_mask_head(
 
     Args:
         config: the YAML config of the trained network.
-        weights: its .pdparams file, or the folder that holds model.pdparams.
+        weights: as of `load_model`.
         iters: of the mask head's training; None for ITERS, or the config's where those are fewer.
         learning_rate: at the start of that training.
 

@@ -46,6 +46,16 @@ def check_files(dataset: Dataset, name: str) -> None:
         )
 
 
+def listed_files(dataset: Dataset, index: int) -> list[str]:
+    """Names the files of dataset[index], the image's first and the label's last; none of one without `file_list`."""
+    files = dataset.file_list[index] if hasattr(dataset, "file_list") else []
+    return [path for path in files if isinstance(path, str)]
+
+
+def _number(index):
+    return f"sample {index}"
+
+
 def _is_readable(path):
     try:
         return cv2.imread(path, cv2.IMREAD_UNCHANGED) is not None
@@ -59,7 +69,7 @@ def read_sample(dataset: Dataset, index: int) -> dict[str, Any]:
     Raises:
         UsageError: a file that cannot be read, or labels that are neither classes of the dataset nor ignore_index.
     """
-    paths = [path for path in dataset.file_list[index] if isinstance(path, str)]
+    paths = listed_files(dataset, index)
     try:
         sample = dataset[index]
     except UsageError:
@@ -73,13 +83,14 @@ def read_sample(dataset: Dataset, index: int) -> dict[str, Any]:
     label = np.asarray(sample["label"])
     wrong = label[(label != dataset.ignore_index) & ((label < 0) | (label >= dataset.num_classes))]
     if wrong.size:
-        if (wrong == _PADDING).all() and not (read_label(paths[-1]) == _PADDING).any():
+        name = paths[-1] if paths else _number(index)
+        if paths and (wrong == _PADDING).all() and not (read_label(name) == _PADDING).any():
             raise UsageError(
-                f"{paths[-1]}: the transforms fill its label up with {_PADDING}, but ignore_index is "
+                f"{name}: the transforms fill its label up with {_PADDING}, but ignore_index is "
                 f"{dataset.ignore_index}; set label_padding_value: {dataset.ignore_index} in the transform"
             )
         raise UsageError(
-            f"{paths[-1]} has labels {np.unique(wrong).tolist()[:8]}, expected 0 to {dataset.num_classes - 1}"
+            f"{name} has labels {np.unique(wrong).tolist()[:8]}, expected 0 to {dataset.num_classes - 1}"
             f" or ignore_index {dataset.ignore_index}; check num_classes and the label files"
         )
     return sample
@@ -178,7 +189,7 @@ class StopOnError(paddle.io.Dataset):
         try:
             sample = read_sample(self.dataset, index)
             if self._batch_size > 1:
-                self._check_size(sample, self.dataset.file_list[index][0])
+                self._check_size(sample, next(iter(listed_files(self.dataset, index)), _number(index)))
             return sample
         except Exception as error:
             code, message = 1, traceback.format_exc().rstrip()

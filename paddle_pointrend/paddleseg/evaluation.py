@@ -134,7 +134,8 @@ def trace_sample(model: nn.Layer, dataset: Dataset, index: int) -> Sample:
 
     Args:
         model: in eval mode; of any other one its only prediction is kept.
-        dataset: PaddleSeg's, in mode val; what its transforms do to the size is undone, as in the evaluation.
+        dataset: PaddleSeg's, in mode val, with `file_list`; what its transforms do to the size is undone, as in the
+            evaluation.
         index: of the image in the dataset.
 
     Raises:

@@ -29,7 +29,7 @@ def load_model(
 
     Args:
         config: a YAML file, or what `load_config` read; it stays as it is.
-        weights: a .pdparams or .safetensors file, the https:// address of one, or a folder that holds model.pdparams.
+        weights: a .pdparams or .safetensors file, the https:// address of one, or a folder as of `weights_file`.
         opts: changes of the YAML file, "KEY=VALUE" strings.
 
     Returns:
@@ -62,9 +62,7 @@ def load_trained_weights(model: nn.Layer, path: str | os.PathLike, num_classes: 
         UnreadableError: no such file, or a file that cannot be read.
         UsageError: one whose tensors are not this model's.
     """
-    file = pathlib.Path(fetch_weights(os.fspath(path)) if is_url(path) else path)
-    if file.is_dir():
-        file = _file_in(file)
+    file = fetch_weights(os.fspath(path)) if is_url(path) else weights_file(path)
     state = read_state(file)
     mismatch = describe_mismatch(model, state, num_classes)
     if mismatch:
@@ -73,17 +71,24 @@ def load_trained_weights(model: nn.Layer, path: str | os.PathLike, num_classes: 
     logger.info(f"Loaded {len(state)} tensors from {file}")
 
 
-def _file_in(folder):
-    """Finds the file of weights in a folder. UnreadableError if those are in its subfolders, as a training's are."""
+def weights_file(path: str | os.PathLike) -> str:
+    """Names the file of weights that a path means: itself, or of a folder the first that `_weights_in` names.
+
+    Raises:
+        UnreadableError: a folder whose subfolders have the weights, as a training's.
+    """
+    folder = pathlib.Path(path)
+    if not folder.is_dir():
+        return os.fspath(path)
     found = _weights_in(folder)
     if found:
-        return found[0]
+        return str(found[0])
     below = [files[0] for files in map(_weights_in, folder.iterdir()) if files]
     if below:
         below.sort(key=lambda file: file.stat().st_mtime, reverse=True)
         names = ", ".join(str(file.parent) for file in below[:_MOST_SHOWN]) + (", ..." if below[_MOST_SHOWN:] else "")
         raise UnreadableError(f"{folder / WEIGHTS}: there is no such file; folders with weights, newest first: {names}")
-    return folder / WEIGHTS
+    return str(folder / WEIGHTS)
 
 
 def _weights_in(folder):  # PaddleSeg's ema_best_model/ holds the average alone

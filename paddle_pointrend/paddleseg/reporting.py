@@ -65,7 +65,13 @@ def check_alone() -> None:
 def measure_run(
     model: nn.Layer, dataset: Dataset, options: InferenceOptions = ONE_PASS, *, num_workers: int = 0
 ) -> RunMeasures:
-    """Measures a model as `evaluate_predictions`, whose arguments these are, and keeps what a report shows."""
+    """Measures a model as `evaluate_predictions`, whose arguments these are, and keeps what a report shows.
+
+    Raises:
+        UsageError: a dataset without `file_list`, which the report's pictures are read from; as `evaluate_predictions`.
+    """
+    if not hasattr(dataset, "file_list"):
+        raise UsageError(f"--report reads pictures from a dataset's file_list, which {type(dataset).__name__} lacks")
     confusions: dict[str, np.ndarray] = {}
     scores: dict[int, list[float]] = {}
 

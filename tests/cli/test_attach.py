@@ -15,6 +15,7 @@ from conftest import TINY_CLASSES, write_config, write_tiny_dataset
 from paddle import nn
 from paddleseg.cvlibs import Config, SegBuilder, manager
 from paddleseg.utils import utils
+from safetensors.numpy import save_file
 
 HOSTS = {
     "DeepLabV3P": {
@@ -224,6 +225,29 @@ def test_base_in_another_folder_with_a_base_of_its_own(base, tmp_path, tiny_data
         before = path.read_bytes()
         assert attach(base, path) == 2
         assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["ema_best_model", "safetensors", "both"])
+def test_takes_the_folders_that_val_takes(base, tmp_path, kind):
+    """The config names the file itself, which the trainer reads without asking for others."""
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    names = {"ema_best_model": ["ema_model.pdparams"], "safetensors": ["model.safetensors"]}
+    names = names.get(kind, ["ema_model.pdparams", "model.safetensors"])
+    state = paddle.load(str(base.weights))
+    for name in names:
+        if name.endswith(".safetensors"):
+            save_file({key: tensor.numpy() for key, tensor in state.items()}, folder / name)
+        else:
+            shutil.copy(base.weights, folder / name)
+    base.weights = folder
+    assert attach(base, tmp_path / "sharp.yml") == 0
+    assert yaml.safe_load((tmp_path / "sharp.yml").read_text())["model"]["segmentor"]["pretrained"] == str(
+        folder / names[0]
+    )
+    segmentor = SegBuilder(Config(str(tmp_path / "sharp.yml"))).model.segmentor.state_dict()
+    assert segmentor.keys() == state.keys()
+    assert all((segmentor[key] == state[key]).all() for key in state)
 
 
 def test_named_sublayers_are_written_and_read(base, tmp_path, capsys):
