@@ -59,13 +59,19 @@ def load_network(
 
     Args:
         model_path: a folder that `paddle-pointrend export` wrote, or weights as of `load_model`.
-        config: the weights' YAML file; not needed for an exported folder.
+        config: the weights' YAML file; an exported folder has none.
         opts: changes of the YAML file, "KEY=VALUE" strings.
 
     Raises:
-        UsageError, CheckpointError, RuntimeLoadError: as of `load_model` and `Predictor`; weights without a config.
+        UsageError, CheckpointError, RuntimeLoadError: as of `load_model` and `Predictor`; weights without a config, an
+            exported folder with one.
     """
     if is_exported(model_path):
+        if config is not None or opts:
+            raise UsageError(
+                f"--model_path {model_path} is an exported folder, which --config and --opts do not change: leave them "
+                "out, or give the weights that it was exported from"
+            )
         deploy = DeployFile.read(model_path)
         return PredictorNetwork(Predictor(model_path), deploy.classes or _numbered(deploy.num_classes))
     if config is None:

@@ -12,6 +12,8 @@ from paddle_pointrend.cli.common import positive_int
 from paddle_pointrend.errors import UsageError
 from paddle_pointrend.inference import InferenceOptions
 
+_AUGMENTATION = ("scales", "flip_horizontal", "flip_vertical")
+_WINDOW = ("crop_size", "stride")
 _FLAGS = {"window_stride": "--stride", "the window": "--crop_size", "scales": "--scales"}
 
 
@@ -34,6 +36,9 @@ def add_inference_arguments(parser: argparse.ArgumentParser, augment_flag: str, 
 def inference_settings(args: argparse.Namespace, test_config: Mapping[str, Any], augment_flag: str) -> dict[str, Any]:
     """Puts the arguments over the config's test_config.
 
+    With augment_flag, or with --is_slide, the arguments alone say how; where test_config alone has it, each one that is
+    given takes the place of test_config's.
+
     Args:
         args: parsed arguments.
         test_config: the config's, with PaddleSeg's keys.
@@ -41,23 +46,31 @@ def inference_settings(args: argparse.Namespace, test_config: Mapping[str, Any],
 
     Returns:
         dict with "augment", "scales", "flip_horizontal", "flip_vertical", "is_slide", "crop_size", "stride".
+
+    Raises:
+        UsageError: scales in test_config that are no numbers.
     """
-    keys = ("scales", "flip_horizontal", "flip_vertical", "is_slide", "crop_size", "stride")
-    settings = {key: test_config.get(key) for key in keys}
-    settings["augment"] = bool(test_config.get(augment_flag))
-    if getattr(args, augment_flag):
-        given = {key: getattr(args, key) for key in ("scales", "flip_horizontal", "flip_vertical")}
-        settings.update(augment=True, **given)
-    elif not settings["augment"] and (args.scales or args.flip_horizontal or args.flip_vertical):
-        logger.warning(f"--scales and --flip_... have no effect without --{augment_flag}")
-    if args.is_slide:
-        settings.update(is_slide=True, crop_size=args.crop_size, stride=args.stride)
-    elif args.crop_size or args.stride:
-        logger.warning("--crop_size and --stride have no effect without --is_slide")
-    scales = settings["scales"] or 1.0
-    settings["scales"] = [float(s) for s in scales] if isinstance(scales, (list, tuple)) else [float(scales)]
-    settings.update({key: bool(settings[key]) for key in ("flip_horizontal", "flip_vertical", "is_slide")})
+    settings = {key: test_config.get(key) for key in (*_AUGMENTATION, "is_slide", *_WINDOW)}
+    settings["augment"] = test_config.get(augment_flag)
+    for key, flag, names in (("augment", augment_flag, _AUGMENTATION), ("is_slide", "is_slide", _WINDOW)):
+        given = {name: getattr(args, name) for name in names if getattr(args, name)}
+        if getattr(args, flag):
+            settings |= {key: True, **dict.fromkeys(names), **given}
+        elif settings[key]:
+            settings |= given
+        elif given:
+            logger.warning(f"{' and '.join(f'--{name}' for name in given)} without --{flag}: no effect")
+    settings["scales"] = _numbers(settings["scales"])
+    settings |= {key: bool(settings[key]) for key in ("augment", "flip_horizontal", "flip_vertical", "is_slide")}
     return settings
+
+
+def _numbers(scales):
+    scales = scales or 1.0
+    try:
+        return [float(scale) for scale in (scales if isinstance(scales, (list, tuple)) else [scales])]
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"test_config.scales is {scales!r}, expected a number or a list of numbers") from error
 
 
 def inference_options(settings: Mapping[str, Any]) -> InferenceOptions:

@@ -45,18 +45,27 @@ _TRAINING_OPTIONS = (
     "log_iters",
     "keep_checkpoint_max",
 )
+_INFERENCE = {
+    "scales": None,
+    "flip_horizontal": False,
+    "flip_vertical": False,
+    "is_slide": False,
+    "crop_size": None,
+    "stride": None,
+}
 # Flags that say nothing to a network of instances, by command, and their values where they were not given.
 _NOT_FOR_INSTANCES = {
     "train": {
         "use_ema": False,
         "precision": "fp32",
+        "amp_level": "O1",
         "profiler_options": None,
         "repeats": 1,
         "to_static_training": False,
         "check_data": False,
     },
-    "val": {"aug_eval": False, "is_slide": False, "check_data": False},
-    "predict": {"aug_pred": False, "is_slide": False, "custom_color": None, "precision": None},
+    "val": {"aug_eval": False, **_INFERENCE, "num_workers": 0, "check_data": False},
+    "predict": {"aug_pred": False, **_INFERENCE, "custom_color": None, "precision": None},
 }
 
 

@@ -53,6 +53,12 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] | None = (), **over
         value = config.dic[key]
         if type(value) is not int or value < 1:
             raise UsageError(f"--config {path}: {key} is {value!r}, expected an integer of at least 1")
+    for key, kinds, expected in (
+        ("test_config", (dict,), "a dict"),
+        ("class_names", (list, type(None)), "a list of names"),
+    ):
+        if key in config.dic and not isinstance(config.dic[key], kinds):
+            raise UsageError(f"--config {path}: {key} is {config.dic[key]!r}, expected {expected}")
     for loss in _losses_in(config.dic.get("loss")):
         _check_loss_of_older_configs(path, loss)
     config.path = path  # for messages about what the config describes

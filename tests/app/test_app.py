@@ -162,12 +162,18 @@ def test_what_fails_in_the_network_is_a_message(network):
     [
         (["--model_path", "nowhere"], "nowhere is no exported folder: --config has to name"),
         (["--model_path", "{weights}", "--config", "{config}", "--port", "70000"], "--port 70000"),
+        (
+            ["--model_path", "{export}", "--config", "{config}"],
+            "is an exported folder, which --config and --opts do not",
+        ),
+        (["--model_path", "{export}", "--opts", "model.num_classes=9"], "is an exported folder"),
     ],
 )
-def test_mistakes_are_one_line(trained, capsys, arguments, words):
+def test_mistakes_are_one_line(trained, tiny_exports, capsys, arguments, words):
     if "--port" in arguments:
         pytest.importorskip("gradio")
-    arguments = [part.format(weights=trained.weights, config=trained.config) for part in arguments]
+    paths = {"weights": trained.weights, "config": trained.config, "export": tiny_exports[1]["onnx", "logits"]}
+    arguments = [part.format(**paths) for part in arguments]
     assert run("app", *arguments) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
 

@@ -113,8 +113,47 @@ def test_val_warns_of_flags_without_effect(trained, capsys):
     flags = ["--crop_size", 32, 32, "--scales", 0.5]
     assert run("val", "--config", trained.config, "--model_path", trained.weights, *flags) == 0
     output = capsys.readouterr().out
-    assert "--crop_size and --stride have no effect without --is_slide" in output
-    assert "--scales and --flip_... have no effect without --aug_eval" in output
+    assert "--crop_size without --is_slide: no effect" in output
+    assert "--scales without --aug_eval: no effect" in output
+
+
+def test_given_flags_win_over_test_config(trained, varied_weights, tmp_path):
+    """What test_config says and no flag changes stays; the measures are PaddleSeg's with the sum of both."""
+    config = tmp_path / "augmented.yml"
+    keys = "aug_eval: true, scales: 1.25, flip_vertical: true, is_slide: true, crop_size: [64, 64], stride: [32, 32]"
+    config.write_text(trained.config.read_text() + f"test_config: {{{keys}}}\n")
+    file = tmp_path / "measures.json"
+    flags = ["--scales", 0.5, 2, "--flip_horizontal", "--crop_size", 40, 48]
+    assert run("val", "--config", config, "--model_path", varied_weights, "--json", file, *flags) == 0
+    found = json.loads(file.read_text())
+    flips = {"flip_horizontal": True, "flip_vertical": True}
+    options = {"scales": [0.5, 2.0], **flips, "is_slide": True, "crop_size": [40, 48], "stride": [32, 32]}
+    assert found["inference"] == {"augment": True, **options}
+    builder = SegBuilder(Config(str(trained.config)))
+    builder.model.set_state_dict(paddle.load(str(varied_weights)))
+    _, accuracy, *_ = evaluate(
+        Output(builder.model, 1), builder.val_dataset, print_detail=False, aug_eval=True, **options
+    )
+    assert found["predictions"]["refined"]["acc"] == pytest.approx(float(accuracy), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("opts", "words"),
+    [
+        (
+            ["test_config={'aug_eval': True, 'scales': 'abc'}"],
+            "test_config.scales is 'abc', expected a number or a list",
+        ),
+        (["test_config={'aug_eval': True, 'scales': [1, None]}"], "test_config.scales is [1, None], expected"),
+        (["test_config=None"], "test_config is None, expected a dict"),
+        (["test_config=abc"], "test_config is 'abc', expected a dict"),
+        (["class_names=5"], "class_names is 5, expected a list of names"),
+        (["class_names=grey"], "class_names is 'grey', expected a list of names"),  # four letters for four classes
+    ],
+)
+def test_val_names_a_mistake_in_the_config(trained, capsys, opts, words):
+    assert run("val", "--config", trained.config, "--model_path", trained.weights, "--opts", *opts) == 2
+    assert words in error_line(capsys)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
