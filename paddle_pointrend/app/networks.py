@@ -22,6 +22,7 @@ from paddle_pointrend.inference import label_maps, undo_transforms
 from paddle_pointrend.models.pointrend import PointRendSeg
 from paddle_pointrend.paddleseg import load_model
 from paddle_pointrend.paddleseg.configs import load_config
+from paddle_pointrend.paddleseg.evaluation import shown_steps
 from paddle_pointrend.paddleseg.preprocessing import Preprocessing, val_preprocessing
 
 
@@ -41,7 +42,8 @@ class Prediction:
 class Network(Protocol):
     """Predicts an image, RGB uint8 [H, W, 3], with at most num_points points a step and perhaps a margin.
 
-    default_points and default_threshold are its own settings; default_points is None where it has no such steps.
+    default_points and default_threshold are its own settings; default_points is None where it has no such steps, and
+    stands for all of them where they differ, of which it is the largest.
     """
 
     class_names: list[str]
@@ -121,7 +123,8 @@ class TracedNetwork:
         self._preprocess = preprocess
         self.class_names = list(class_names)
         self.palette = np.asarray(palette, np.uint8)
-        self.default_points = max(model.num_subdivision_points, default=None)
+        self._own_points = model.num_subdivision_points
+        self.default_points = max(self._own_points, default=None)
         self.default_threshold = model.refine_threshold
 
     @paddle.no_grad()
@@ -129,7 +132,8 @@ class TracedNetwork:
         """Predicts an image, both maps and the points of every step."""
         model, start = self._model, time.perf_counter()
         model.refine_threshold = threshold
-        model.num_subdivision_points = [num_points] * len(model.num_subdivision_points)
+        is_own = num_points == self.default_points
+        model.num_subdivision_points = self._own_points if is_own else [num_points] * len(self._own_points)
         x, trans_info = self._preprocess(_with_channels(image, self._preprocess.image_channels))
         size = x.shape[:2]
         trace = model.trace(paddle.to_tensor(np.ascontiguousarray(x.transpose(2, 0, 1))[None]))
@@ -137,16 +141,7 @@ class TracedNetwork:
             label_maps(undo_transforms(logits.numpy(), trans_info, size))[0] for logits in (trace.coarse, trace.refined)
         )
         seconds = time.perf_counter() - start
-        # Coordinates count from the padded image, which ends further right and below.
-        padded = [-(-side // model.size_divisor) * model.size_divisor / side for side in reversed(size)]
-        steps = [SubdivisionStep(_chosen(step) * padded, tuple(step.logits.shape[2:])) for step in trace.steps or []]
-        return Prediction(refined, coarse, steps, seconds)
-
-
-def _chosen(step):
-    """The coordinates [P, 2] of the points that a step replaced in its one image."""
-    coords = step.coords[0].numpy()
-    return coords if step.mask is None else coords[step.mask[0].numpy()]
+        return Prediction(refined, coarse, shown_steps(trace, trans_info, model.size_divisor), seconds)
 
 
 def _with_channels(image, channels):

@@ -21,7 +21,7 @@ from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.figures import Sample, SubdivisionStep
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.inference import ONE_PASS, InferenceOptions, label_maps, predict_logits, undo_transforms
-from paddle_pointrend.models.pointrend import PointRendSeg
+from paddle_pointrend.models.pointrend import PointRendSeg, Trace
 from paddle_pointrend.paddleseg.configs import as_config, build, is_instance_config, make_builder, path_of
 from paddle_pointrend.paddleseg.datasets import check_files, describe_missing, read_sample
 from paddle_pointrend.paddleseg.distributed import join_processes, rank_and_size
@@ -148,7 +148,6 @@ def trace_sample(model: nn.Layer, dataset: Dataset, index: int) -> Sample:
     predictions = [
         infer.reverse_transform(logits, data["trans_info"], mode="bilinear").argmax(1)[0].numpy() for logits in outputs
     ]
-    padding = _padding(data["img"].shape[1:], data["trans_info"])
     image_path, label_path = dataset.file_list[index]
     return Sample(
         name=pathlib.Path(image_path).stem.removesuffix("_leftImg8bit"),
@@ -156,21 +155,35 @@ def trace_sample(model: nn.Layer, dataset: Dataset, index: int) -> Sample:
         truth=read_label(label_path),
         coarse=None if trace is None else predictions[0],
         refined=predictions[-1],
-        steps=[
-            SubdivisionStep(step.coords[0].numpy() * padding, tuple(step.logits.shape[2:]))
-            for step in (trace and trace.steps) or []
-        ],
+        steps=[] if trace is None else shown_steps(trace, data["trans_info"], model.size_divisor),
     )
 
 
-def _padding(size, trans_info):
-    """How often the image, without what transforms padded to its right and below, goes into [width, height]."""
-    (height, width), times = size, np.ones(2, np.float32)
-    for kind, (before_height, before_width) in trans_info[::-1]:
+def shown_steps(trace: Trace, trans_info: Sequence, size_divisor: int) -> list[SubdivisionStep]:
+    """Lists the points that each step of a trace predicted again, over the image as it was before its transforms.
+
+    Args:
+        trace: of a PointRendSeg on one image, with its steps.
+        trans_info: what PaddleSeg's transforms noted, as of `undo_transforms`.
+        size_divisor: of the PointRendSeg.
+
+    Returns:
+        The steps; points in what was padded, to the right or below, have coordinates above 1.
+    """
+    sides = np.array(trace.refined.shape[:1:-1], float)  # width, height
+    times = -(-sides // size_divisor) * size_divisor / sides
+    for kind, size in reversed(trans_info):
+        before = np.array(size[::-1], float)
         if kind == "padding":
-            times *= (width / before_width, height / before_height)
-        height, width = before_height, before_width
-    return times
+            times *= sides / before
+        sides = before
+    steps = []
+    for step in trace.steps or []:
+        coords = step.coords[0].numpy()
+        if step.mask is not None:  # of what refine_threshold left as it was
+            coords = coords[step.mask[0].numpy()]
+        steps.append(SubdivisionStep(coords * times, tuple(step.logits.shape[2:])))
+    return steps
 
 
 def _warn_of_missing_classes(metric, num_labels):

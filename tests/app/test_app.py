@@ -17,7 +17,7 @@ from paddle_pointrend.data.images import ImageError, read_image
 from paddle_pointrend.data.labels import read_label
 from paddle_pointrend.deploy.predictor import Predictor
 from paddle_pointrend.errors import UsageError
-from paddle_pointrend.paddleseg import evaluate
+from paddle_pointrend.paddleseg import evaluate, load_config
 
 
 @pytest.fixture
@@ -54,6 +54,18 @@ def test_points_and_threshold_are_the_callers(network, trained):
     assert [len(step.coords) for step in network.predict(image, 128, None).steps] == [128, 128, 128]
     assert [len(step.coords) for step in network.predict(image, 64, 0.0).steps] == [0, 0, 0]
     assert [len(step.coords) for step in network.predict(image, 64, None).steps] == [64, 64, 64]
+
+
+def test_points_that_differ_by_step_are_the_networks_own_until_the_slider_moves(trained, varied_weights):
+    opts = ["model.num_subdivision_points=[300,20,50]"]
+    network = load_network(varied_weights, trained.config, opts)
+    image = read_image(trained.root / "images/val0.png")
+    assert network.default_points == 300
+    labels = Predictor.from_config(load_config(trained.config, opts), varied_weights).predict(image)
+    for points, expected in ((300, [256, 20, 50]), (128, [128] * 3), (300, [256, 20, 50])):  # the first map has 256
+        prediction = network.predict(image, points, None)
+        assert [len(step.coords) for step in prediction.steps] == expected
+        assert np.array_equal(prediction.refined, labels) == (points == 300)
 
 
 def test_an_exported_folder_shows_its_labels(tiny_exports):

@@ -6,11 +6,14 @@ import pytest
 from paddleseg.cvlibs import SegBuilder
 from paddleseg.transforms import Compose, Normalize, Padding, Resize
 
+from paddle_pointrend.app.networks import TracedNetwork
+from paddle_pointrend.data.images import read_image
 from paddle_pointrend.evaluation.confusion_tables import confusion_tables
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.paddleseg.configs import build, load_config
 from paddle_pointrend.paddleseg.evaluation import trace_sample
 from paddle_pointrend.paddleseg.models import load_model
+from paddle_pointrend.paddleseg.preprocessing import Preprocessing
 from paddle_pointrend.paddleseg.reading import CheckedCompose
 from paddle_pointrend.paddleseg.reporting import chosen_images, measure_run
 
@@ -91,6 +94,31 @@ def test_points_of_a_padded_image_lie_where_they_were_predicted(run):
     steps = model.trace(paddle.to_tensor(dataset[0]["img"]).unsqueeze(0)).steps
     for step, shown in zip(steps, traced.steps):
         np.testing.assert_allclose(shown.coords, 2 * step.coords[0].numpy(), rtol=1e-6)
+
+
+def test_the_report_and_the_page_draw_the_points_that_were_replaced(run):
+    """Over 80 x 80 pixels of the image, filled up to 100 x 90 by a transform and to 128 x 128 by the network."""
+    model, dataset = run
+    transforms = [Resize([80, 80]), Padding([100, 90]), Normalize()]
+    dataset.transforms = CheckedCompose(Compose(transforms))
+    model.size_divisor, model.refine_threshold = 64, 0.1
+    steps = model.trace(paddle.to_tensor(dataset[0]["img"])[None]).steps
+    expected = []
+    for step in steps:
+        side = step.logits.shape[3]
+        y, x = np.divmod(step.indices[0].numpy()[step.mask[0].numpy()], side)
+        expected.append((np.stack([x, y], axis=1) + 0.5) * (128 / side) / 80)
+    assert any(0 < len(points) < model.num_subdivision_points[0] for points in expected)
+    assert max(points.max() for points in expected) > 1.2
+    image = read_image(dataset.file_list[0][0])
+    page = TracedNetwork(model, Preprocessing(transforms), ["class"] * 4, np.zeros((4, 3)))
+    drawn = {
+        "report": trace_sample(model, dataset, 0).steps,
+        "page": page.predict(image, model.num_subdivision_points[0], 0.1).steps,
+    }
+    for steps in drawn.values():
+        for step, points in zip(steps, expected, strict=True):
+            np.testing.assert_allclose(step.coords, points, rtol=1e-6)
 
 
 def test_confusion_tables_show_shares_of_rows():
