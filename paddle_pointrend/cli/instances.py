@@ -14,7 +14,7 @@ from paddleseg.utils import logger
 from tqdm import tqdm
 
 from paddle_pointrend.cli.common import make_save_dir
-from paddle_pointrend.cli.prediction_files import find_inputs, picture_file, write_picture
+from paddle_pointrend.cli.prediction_files import find_inputs, network_fails, picture_file, write_picture
 from paddle_pointrend.cli.reports import describe_run, finish_report, make_report_folder
 from paddle_pointrend.data.found_instances import Instances
 from paddle_pointrend.data.images import ImageError, read_image
@@ -179,7 +179,7 @@ def _finder(network, dataset):
         try:
             return network.predict(pixels)
         except Exception as error:  # each runtime has exceptions of its own
-            raise ImageError(f"the network fails on it: {one_line(error)}") from error
+            raise network_fails(error) from error
 
     return find
 

@@ -15,7 +15,13 @@ from tqdm import tqdm
 from paddle_pointrend.cli import instances
 from paddle_pointrend.cli.common import add_common_arguments, make_save_dir, set_device
 from paddle_pointrend.cli.inference import add_inference_arguments, inference_settings
-from paddle_pointrend.cli.prediction_files import color_map, find_inputs, predict_large_image, save_prediction
+from paddle_pointrend.cli.prediction_files import (
+    color_map,
+    find_inputs,
+    network_fails,
+    predict_large_image,
+    save_prediction,
+)
 from paddle_pointrend.cli.predictors import load_predictor
 from paddle_pointrend.data.images import ImageError, count_pixels, is_tiff, read_image
 from paddle_pointrend.deploy.deploy_file import DeployFile, is_exported
@@ -115,22 +121,14 @@ def _finds_instances(args, config):
 
 
 def find_large_images(images: Sequence[str], image_path: str, settings: Mapping[str, Any]) -> set[str]:
-    """Finds the images that are predicted in parts, from disk to disk: a TIFF that is --image_path itself, and with
-    --is_slide those of more than LARGE_IMAGE pixels.
+    """Finds the images that are predicted in parts, from disk to disk: with --is_slide those of more than LARGE_IMAGE
+    pixels, and a TIFF that is --image_path itself with --is_slide or of more pixels than that.
 
     Raises:
         UsageError: a TIFF that cannot be read in parts, or not with these settings.
     """
     if list(images) == [image_path] and is_tiff(image_path):
-        if settings["augment"]:
-            raise UsageError(f"--image_path {image_path} is predicted in parts, which --aug_pred cannot do")
-        try:
-            with open_raster(image_path):
-                return {image_path}
-        except RasterError as error:
-            if not _is_small_image(image_path):  # of other bands or depth, which OpenCV reads whole
-                raise UsageError(one_line(error)) from error
-            return set()
+        return {image_path} if _goes_in_parts(image_path, settings) else set()
     if settings["augment"] or not settings["is_slide"]:
         return set()
     large = {image for image in images if count_pixels(image) > LARGE_IMAGE}
@@ -151,15 +149,30 @@ def predict_labels(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
     except OutputError as error:
         raise UsageError(one_line(error)) from error
     except Exception as error:  # each runtime has exceptions of its own
-        raise ImageError(f"the network fails on it: {one_line(error)}") from error
+        raise network_fails(error) from error
     if labels.shape != pixels.shape[:2]:  # of a network that was exported with --output label and --output_size
         labels = resize_maps(labels[None, None], pixels.shape[:2], "nearest")[0, 0]
     return labels
 
 
-def _is_small_image(path):
-    if count_pixels(path) > LARGE_IMAGE:
+def _goes_in_parts(path, settings):
+    """Tells it of a TIFF that is --image_path itself; UsageError as of `find_large_images`."""
+    pixels = count_pixels(path)  # 0 where only GDAL may know
+    if 0 < pixels <= LARGE_IMAGE and (settings["augment"] or not settings["is_slide"]):
         return False
+    try:
+        with open_raster(path):
+            pass
+    except RasterError as error:
+        if pixels <= LARGE_IMAGE and _can_be_read(path):  # of other bands or depth, which OpenCV reads whole
+            return False
+        raise UsageError(one_line(error)) from error
+    if settings["augment"]:
+        raise UsageError(f"--image_path {path} is predicted in parts, which --aug_pred cannot do")
+    return True
+
+
+def _can_be_read(path):
     try:
         read_image(path)
     except ImageError:

@@ -127,8 +127,8 @@ def predict_large_image(
     """Writes pseudo_color_prediction/NAME.tif, in a sliding window from disk to disk.
 
     Raises:
-        ImageError: the image cannot be read in parts. UsageError: the network cannot do it, or the file cannot be
-            written.
+        ImageError: the image cannot be read in parts, or the network fails on it. UsageError: the network cannot do
+            it, or the file cannot be written.
     """
     target = (pathlib.Path(save_dir) / _LABELS / _output_name(image, root)).with_suffix(".tif")
     try:
@@ -140,6 +140,13 @@ def predict_large_image(
         raise UsageError(one_line(error)) from error
     except RasterError as error:
         raise ImageError(one_line(error)) from error
+    except Exception as error:  # each runtime has exceptions of its own
+        raise network_fails(error) from error
+
+
+def network_fails(error: Exception) -> ImageError:
+    """Makes the ImageError of an image that a runtime fails on."""
+    return ImageError(f"the network fails on it: {one_line(error)}")
 
 
 def _overlay(pixels, labels, colors):

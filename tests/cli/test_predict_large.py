@@ -14,6 +14,9 @@ from tiny_export import MEAN, STD, write_export
 
 from paddle_pointrend.cli import predict as cli_predict
 from paddle_pointrend.deploy.predictor import Predictor
+from paddle_pointrend.deploy.runtimes.paddle_inference import PaddleInferenceRuntime
+
+SLIDE = ["--is_slide", "--crop_size", 64, 64, "--stride", 48, 48]
 
 
 @pytest.fixture
@@ -33,14 +36,53 @@ def test_predict_of_a_tiff_goes_from_disk_to_disk(exported, large_tiff, tmp_path
     import rasterio
 
     image, expected = large_tiff
-    flags = ["--is_slide", "--crop_size", 64, 64, "--stride", 48, 48, "--custom_color", 1, 2, 3]
+    flags = [*SLIDE, "--custom_color", 1, 2, 3]
     assert predict(exported, exported.logits, image, tmp_path / "out", *flags) == 0
     assert outputs(tmp_path / "out") == {"pseudo_color_prediction/large.tif"}
     with rasterio.open(tmp_path / "out/pseudo_color_prediction/large.tif") as dataset:
         assert np.mean(dataset.read(1) == expected) > 0.999
         assert dataset.colormap(1)[0][:3] == (1, 2, 3)
         assert dataset.crs == "EPSG:32633"
-    assert predict(exported, exported.logits, image, tmp_path / "plain") == 0  # its own window
+
+
+def test_predict_of_a_tiff_above_the_limit_goes_in_parts_without_a_window_too(
+    exported, large_tiff, tmp_path, monkeypatch
+):
+    image, _ = large_tiff
+    monkeypatch.setattr(cli_predict, "LARGE_IMAGE", 600 * 300 - 1)
+    assert predict(exported, exported.logits, image, tmp_path / "out") == 0  # its own window
+    assert outputs(tmp_path / "out") == {"pseudo_color_prediction/large.tif"}
+
+
+@pytest.mark.parametrize("case", ["plain", "label", "augmented", "augmented in a window", "resized"])
+def test_predict_of_a_small_tiff_is_that_of_the_same_png(exported, large_tiff, tmp_path, case):
+    image, _ = large_tiff
+    cv2.imwrite(str(tmp_path / "large.png"), pixels_of(image)[..., ::-1])
+    model_path = exported.label if case == "label" else exported.logits
+    flags = ["--aug_pred", "--scales", 0.5, "--flip_horizontal"] if case.startswith("augmented") else []
+    if case == "augmented in a window":
+        flags += SLIDE
+    if case == "resized":
+        model_path = exported.weights
+        flags = ["--opts", "val_dataset.transforms=[{'type':'Resize','target_size':[96,64]},{'type':'Normalize'}]"]
+    for path in (image, tmp_path / "large.png"):
+        assert predict(exported, model_path, path, tmp_path / path.suffix, *flags) == 0
+    assert outputs(tmp_path / ".tif") == {"added_prediction/large.tif", "pseudo_color_prediction/large.png"}
+    labels = predicted(tmp_path / ".tif", "large.png")
+    assert len(np.unique(labels)) > 1
+    np.testing.assert_array_equal(labels, predicted(tmp_path / ".png", "large.png"))
+
+
+def test_predict_skips_a_tiff_that_the_network_fails_on(exported, large_tiff, tmp_path, capsys, monkeypatch):
+    def fail(self, x):
+        raise RuntimeError("sizes\ntoo small")
+
+    image, _ = large_tiff
+    monkeypatch.setattr(PaddleInferenceRuntime, "__call__", fail)
+    flags = [*SLIDE, "--runtime", "paddle-inference"]
+    assert predict(exported, exported.logits, image, tmp_path / "out", *flags) == 1
+    assert f"skipped {image}: the network fails on it: sizes too small" in capsys.readouterr().out
+    assert outputs(tmp_path / "out") == set()
 
 
 def test_predict_in_a_window_takes_large_images_in_parts(exported, large_tiff, tmp_path, monkeypatch):
@@ -52,7 +94,7 @@ def test_predict_in_a_window_takes_large_images_in_parts(exported, large_tiff, t
     with rasterio.open(source) as dataset:
         cv2.imwrite(str(folder / "large.png"), dataset.read()[::-1].transpose(1, 2, 0))
     shutil.copy(exported.root / "images/val0.png", folder / "small.png")
-    flags = ["--is_slide", "--crop_size", 64, 64, "--stride", 48, 48]
+    flags = SLIDE
     arguments = (exported, exported.logits, folder)
     assert predict(*arguments, tmp_path / "memory", *flags) == 0
     small = {"added_prediction/small.png", "pseudo_color_prediction/small.png"}
@@ -90,8 +132,8 @@ def test_predict_refuses_a_network_of_one_output_size_for_a_tiff(exported, large
     half = paddle.nn.Sequential(exported.network.first, exported.network.last)  # logits at half the size
     half.labels = False
     folder = write_export(tmp_path / "half", half, "paddle")
-    assert predict(exported, folder, large_tiff[0], tmp_path / "out") == 2
-    assert "of windows [1, 300, 600, 3], expected logits" in capsys.readouterr().err.splitlines()[-1]
+    assert predict(exported, folder, large_tiff[0], tmp_path / "out", *SLIDE) == 2
+    assert "of windows [1, 64, 64, 3], expected logits" in capsys.readouterr().err.splitlines()[-1]
     # Whole images come back at their own size.
     small = exported.root / "images/val0.png"
     assert predict(exported, folder, small, tmp_path / "small") == 0
@@ -101,14 +143,15 @@ def test_predict_refuses_a_network_of_one_output_size_for_a_tiff(exported, large
 def test_predict_skips_a_large_image_that_is_damaged(exported, large_tiff, tmp_path, capsys):
     image, _ = large_tiff
     image.write_bytes(image.read_bytes()[:100_000])
-    assert predict(exported, exported.logits, image, tmp_path / "out") == 1
+    assert predict(exported, exported.logits, image, tmp_path / "out", *SLIDE) == 1
     captured = capsys.readouterr()
     assert f"skipped {image}: {image}: rows" in captured.out + captured.err
     assert outputs(tmp_path / "out") == set()
 
 
-def test_predict_refuses_a_tiff_that_it_cannot_take_in_parts(exported, large_tiff, tmp_path, capsys):
+def test_predict_refuses_a_tiff_that_it_cannot_take_in_parts(exported, large_tiff, tmp_path, capsys, monkeypatch):
     image, _ = large_tiff
+    monkeypatch.setattr(cli_predict, "LARGE_IMAGE", 600 * 300 - 1)
     text = tmp_path / "text.tif"
     text.write_text("not a picture")
     resized = ["--opts", "val_dataset.transforms=[{'type':'Resize'},{'type':'Normalize'}]"]
