@@ -66,7 +66,7 @@ def load_network(
 
     Raises:
         UsageError, CheckpointError, RuntimeLoadError: as of `load_model` and `Predictor`; weights without a config, an
-            exported folder with one.
+            exported folder with one or of a network whose images are not RGB.
     """
     if is_exported(model_path):
         if config is not None or opts:
@@ -75,6 +75,11 @@ def load_network(
                 "out, or give the weights that it was exported from"
             )
         deploy = DeployFile.read(model_path)
+        if len(deploy.mean) != 3:
+            raise UsageError(
+                f"--model_path {model_path} takes images of {len(deploy.mean)} channels, but the page has photographs "
+                "in RGB; with --config and the weights that it was exported from they are turned to grey"
+            )
         return PredictorNetwork(Predictor(model_path), deploy.classes or _numbered(deploy.num_classes))
     if config is None:
         raise UsageError(f"--model_path {model_path} is no exported folder: --config has to name the weights' config")

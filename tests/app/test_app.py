@@ -2,11 +2,13 @@
 
 import os
 import re
+import shutil
 
 import cv2
 import numpy as np
 import pytest
-from command_line import REPOSITORY, run
+import yaml
+from command_line import REPOSITORY, error_line, run
 from PIL import Image
 
 from paddle_pointrend.app.networks import load_network
@@ -188,6 +190,15 @@ def test_mistakes_are_one_line(trained, tiny_exports, capsys, arguments, words):
     arguments = [part.format(**paths) for part in arguments]
     assert run("app", *arguments) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_export_of_another_number_of_channels_is_one_line(tiny_exports, tmp_path, capsys):
+    folder = shutil.copytree(tiny_exports[1]["paddle", "logits"], tmp_path / "grey")
+    deploy = yaml.safe_load((folder / "deploy.yaml").read_text())
+    deploy |= {"mean": [127.5], "std": [127.5]}
+    (folder / "deploy.yaml").write_text(yaml.safe_dump(deploy))
+    assert run("app", "--model_path", folder) == 2
+    assert "takes images of 1 channels, but the page has photographs in RGB" in error_line(capsys)
 
 
 def test_labels_read_as_elsewhere(trained, tmp_path):
