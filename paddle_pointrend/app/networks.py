@@ -42,8 +42,8 @@ class Prediction:
 class Network(Protocol):
     """Predicts an image, RGB uint8 [H, W, 3], with at most num_points points a step and perhaps a margin.
 
-    default_points and default_threshold are its own settings; default_points is None where it has no such steps, and
-    stands for all of them where they differ, of which it is the largest.
+    default_points and default_threshold are its own settings. default_points is None where it has no such steps; where
+    they differ in number it is the largest, and stands for all of them.
     """
 
     class_names: list[str]
@@ -77,8 +77,8 @@ def load_network(
         deploy = DeployFile.read(model_path)
         if len(deploy.mean) != 3:
             raise UsageError(
-                f"--model_path {model_path} takes images of {len(deploy.mean)} channels, but the page has photographs "
-                "in RGB; with --config and the weights that it was exported from they are turned to grey"
+                f"--model_path {model_path}: the page takes RGB photographs, but the network's images have channels: "
+                f"{len(deploy.mean)}; for one of grey images give --config and the weights that it was exported from"
             )
         return PredictorNetwork(Predictor(model_path), deploy.classes or _numbered(deploy.num_classes))
     if config is None:

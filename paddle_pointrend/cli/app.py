@@ -11,7 +11,7 @@ from paddle_pointrend.errors import UsageError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("--model_path", required=True, help="a folder that export wrote, or weights of --config")
-    parser.add_argument("--config", help="YAML config of the weights; an exported folder needs none")
+    parser.add_argument("--config", help="YAML config of the weights; an exported folder has none")
     parser.add_argument("--opts", nargs="+", default=[], metavar="KEY=VALUE", help="change the config")
     parser.add_argument("--device", choices=["cpu", "gpu"], help="default: gpu where Paddle finds one, else cpu")
     parser.add_argument(

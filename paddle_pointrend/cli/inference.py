@@ -66,7 +66,7 @@ def inference_settings(args: argparse.Namespace, test_config: Mapping[str, Any],
 
 
 def _numbers(scales):
-    scales = scales or 1.0
+    scales = 1.0 if scales is None else scales
     try:
         return [float(scale) for scale in (scales if isinstance(scales, (list, tuple)) else [scales])]
     except (TypeError, ValueError) as error:

@@ -198,7 +198,7 @@ def test_an_export_of_another_number_of_channels_is_one_line(tiny_exports, tmp_p
     deploy |= {"mean": [127.5], "std": [127.5]}
     (folder / "deploy.yaml").write_text(yaml.safe_dump(deploy))
     assert run("app", "--model_path", folder) == 2
-    assert "takes images of 1 channels, but the page has photographs in RGB" in error_line(capsys)
+    assert "the page takes RGB photographs, but the network's images have channels: 1" in error_line(capsys)
 
 
 def test_labels_read_as_elsewhere(trained, tmp_path):

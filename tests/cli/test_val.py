@@ -145,6 +145,7 @@ def test_given_flags_win_over_test_config(trained, varied_weights, tmp_path):
             "test_config.scales is 'abc', expected a number or a list",
         ),
         (["test_config={'aug_eval': True, 'scales': [1, None]}"], "test_config.scales is [1, None], expected"),
+        (["test_config={'aug_eval': True, 'scales': 0}"], "--scales must be above 0, got [0.0]"),
         (["test_config=None"], "test_config is None, expected a dict"),
         (["test_config=abc"], "test_config is 'abc', expected a dict"),
         (["class_names=5"], "class_names is 5, expected a list of names"),
