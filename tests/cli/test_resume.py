@@ -107,7 +107,7 @@ def test_resume_of_a_finished_training_does_nothing(trained, resumable, capsys):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("iter_2", "cannot be read"), ("iter_7", "no such folder"), ("best_model", "iter_N")],
+    [("iter_2", "is not a file of weights"), ("iter_7", "no such folder"), ("best_model", "iter_N")],
 )
 def test_resume_refuses_a_named_folder_that_does_not_do(trained, resumable, capsys, name, message):
     (resumable / "best_model").mkdir()
