@@ -122,7 +122,8 @@ def _finds_instances(args, config):
 
 def find_large_images(images: Sequence[str], image_path: str, settings: Mapping[str, Any]) -> set[str]:
     """Finds the images that are predicted in parts, from disk to disk: with --is_slide those of more than LARGE_IMAGE
-    pixels, and a TIFF that is --image_path itself with --is_slide or of more pixels than that.
+    pixels, and a TIFF that is --image_path itself with --is_slide, of more pixels than that, or that says where on
+    Earth it lies, which its labels then say too.
 
     Raises:
         UsageError: a TIFF that cannot be read in parts, or not with these settings.
@@ -158,7 +159,7 @@ def predict_labels(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
 def _goes_in_parts(path, settings):
     """Tells it of a TIFF that is --image_path itself; UsageError as of `find_large_images`."""
     pixels = count_pixels(path)  # 0 where only GDAL may know
-    if 0 < pixels <= LARGE_IMAGE and (settings["augment"] or not settings["is_slide"]):
+    if 0 < pixels <= LARGE_IMAGE and (settings["augment"] or not (settings["is_slide"] or _lies_on_earth(path))):
         return False
     try:
         with open_raster(path):
@@ -170,6 +171,14 @@ def _goes_in_parts(path, settings):
     if settings["augment"]:
         raise UsageError(f"--image_path {path} is predicted in parts, which --aug_pred cannot do")
     return True
+
+
+def _lies_on_earth(path):
+    try:
+        with open_raster(path) as picture:
+            return bool(picture.place)
+    except RasterError:  # rasterio is not installed, or the picture has other bands: it goes whole
+        return False
 
 
 def _can_be_read(path):

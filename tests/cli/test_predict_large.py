@@ -54,10 +54,21 @@ def test_predict_of_a_tiff_above_the_limit_goes_in_parts_without_a_window_too(
     assert outputs(tmp_path / "out") == {"pseudo_color_prediction/large.tif"}
 
 
+def test_predict_of_a_tiff_that_lies_on_earth_keeps_its_place(exported, large_tiff, tmp_path):
+    import rasterio
+
+    image, _ = large_tiff
+    assert predict(exported, exported.logits, image, tmp_path / "out") == 0
+    with rasterio.open(tmp_path / "out/pseudo_color_prediction/large.tif") as dataset:
+        assert dataset.crs == "EPSG:32633"
+        assert dataset.transform == rasterio.Affine(0.5, 0, 4000, 0, -0.5, 9000)
+
+
 @pytest.mark.parametrize("case", ["plain", "label", "augmented", "augmented in a window", "resized"])
 def test_predict_of_a_small_tiff_is_that_of_the_same_png(exported, large_tiff, tmp_path, case):
-    image, _ = large_tiff
-    cv2.imwrite(str(tmp_path / "large.png"), pixels_of(image)[..., ::-1])
+    image = tmp_path / "small.tif"
+    for path in (image, tmp_path / "small.png"):
+        cv2.imwrite(str(path), pixels_of(large_tiff[0])[..., ::-1])
     model_path = exported.label if case == "label" else exported.logits
     flags = ["--aug_pred", "--scales", 0.5, "--flip_horizontal"] if case.startswith("augmented") else []
     if case == "augmented in a window":
@@ -65,12 +76,12 @@ def test_predict_of_a_small_tiff_is_that_of_the_same_png(exported, large_tiff, t
     if case == "resized":
         model_path = exported.weights
         flags = ["--opts", "val_dataset.transforms=[{'type':'Resize','target_size':[96,64]},{'type':'Normalize'}]"]
-    for path in (image, tmp_path / "large.png"):
+    for path in (image, tmp_path / "small.png"):
         assert predict(exported, model_path, path, tmp_path / path.suffix, *flags) == 0
-    assert outputs(tmp_path / ".tif") == {"added_prediction/large.tif", "pseudo_color_prediction/large.png"}
-    labels = predicted(tmp_path / ".tif", "large.png")
+    assert outputs(tmp_path / ".tif") == {"added_prediction/small.tif", "pseudo_color_prediction/small.png"}
+    labels = predicted(tmp_path / ".tif", "small.png")
     assert len(np.unique(labels)) > 1
-    np.testing.assert_array_equal(labels, predicted(tmp_path / ".png", "large.png"))
+    np.testing.assert_array_equal(labels, predicted(tmp_path / ".png", "small.png"))
 
 
 def test_predict_skips_a_tiff_that_the_network_fails_on(exported, large_tiff, tmp_path, capsys, monkeypatch):
