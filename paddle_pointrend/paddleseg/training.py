@@ -160,6 +160,8 @@ def _build_parts(config, *, do_eval, seed, num_workers, repeats, check_data):
         check_every_sample(train_dataset, "train_dataset")
     if hasattr(train_dataset, "file_list"):
         train_dataset.file_list = train_dataset.file_list * repeats
+    elif repeats > 1:
+        raise UsageError(f"--repeats repeats a dataset's file_list, which {type(train_dataset).__name__} lacks")
     share = -(-len(train_dataset) // size)
     if share < config.batch_size:
         # PaddleSeg drops the last, smaller batch: with no other it would loop for ever.

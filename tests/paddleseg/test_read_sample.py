@@ -14,6 +14,7 @@ from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.paddleseg import load_config
 from paddle_pointrend.paddleseg.datasets import StopOnError, read_sample
 from paddle_pointrend.paddleseg.reporting import measure_run
+from paddle_pointrend.paddleseg.training import train_model
 
 
 class OwnReader:
@@ -84,6 +85,11 @@ def test_its_samples_are_named_by_their_number():
     batches[0]
     with pytest.raises(UsageError, match=r"sample 1 is \[3, 64, 64\] with .*, sample 0 is \[3, 32, 32\]"):
         batches[1]
+
+
+def test_what_it_lacks_cannot_be_repeated(without_list, tmp_path):
+    with pytest.raises(UsageError, match="--repeats repeats a dataset's file_list, which WithoutList lacks"):
+        train_model(without_list, tmp_path, repeats=2)
 
 
 def test_a_report_has_no_pictures_of_it(trained, varied_weights):
