@@ -72,14 +72,16 @@ def fetch_weights(url: str) -> str:
     )
     folder = _cache() / hashlib.sha256(address.encode()).hexdigest()[:16]
     file, unpacked = folder / (name or "weights"), folder / "unpacked"
-    with _disk_errors(folder), _one_process_at_a_time(folder):
-        if not file.is_file() or (expected and _checksum(file) != expected):
-            _download(address, file, expected)
-            shutil.rmtree(unpacked, ignore_errors=True)
-        if not file.name.endswith(_ARCHIVES):
-            return str(file)
-        if not unpacked.is_dir():
-            unpack(file, unpacked)
+    is_archive = file.name.endswith(_ARCHIVES)
+    if not (_is_kept(file, expected) and (unpacked.is_dir() or not is_archive)):
+        with _disk_errors(folder), _one_process_at_a_time(folder):
+            if not _is_kept(file, expected):  # another process may have been faster
+                _download(address, file, expected)
+                shutil.rmtree(unpacked, ignore_errors=True)
+            if is_archive and not unpacked.is_dir():
+                unpack(file, unpacked)
+    if not is_archive:
+        return str(file)
     found = [path for path in sorted(unpacked.rglob("*")) if path.name.endswith(_WEIGHTS)]
     found = [path for path in found if path.stem == "model"] or found
     if len(found) != 1:
@@ -235,6 +237,10 @@ def _expected_checksum(url, fragment):
     if not found:
         raise UsageError(f"{url}: after # expected sha256= and 64 hexadecimal digits, got {_shown(fragment)}")
     return found[1].lower()
+
+
+def _is_kept(file, expected):
+    return file.is_file() and (expected is None or _checksum(file) == expected)
 
 
 def _checksum(file):

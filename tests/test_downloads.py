@@ -102,6 +102,9 @@ def test_a_file_is_downloaded_once(server):
     assert file.endswith("/model.pdparams")
     assert fetch_weights(ADDRESS) == file
     assert server.asked == [ADDRESS]
+    (pathlib.Path(file).parent / "lock").unlink()
+    assert fetch_weights(ADDRESS) == file
+    assert [path.name for path in pathlib.Path(file).parent.iterdir()] == ["model.pdparams"]  # nothing was written
 
 
 def test_all_processes_of_a_training_fetch_an_archive_at_once(server):
