@@ -160,12 +160,10 @@ def _load_network(args, config, runtime=None):
         predictor = InstancePredictor(args.model_path, runtime=runtime)
     except ValueError as error:
         raise UsageError(one_line(error)) from error
-    num_classes = None if config is None else config.dic["model"].get("num_classes")
-    if config is not None and len(predictor.category_ids) != num_classes:
-        raise UsageError(
-            f"{args.model_path} has {len(predictor.category_ids)} classes, the model of --config {args.config} "
-            f"{num_classes}"
-        )
+    found = len(predictor.category_ids)
+    expected = found if config is None else config.dic["model"].get("num_classes")
+    if found != expected:
+        raise UsageError(f"{args.model_path} has {found} classes, the model of --config {args.config} {expected}")
     logger.info(f"Runtime: {predictor.runtime}")
     return predictor
 

@@ -47,7 +47,8 @@ class InstancePredictor:
             raise RuntimeLoadError(f"{folder} holds a network of labels, expected one of instances")
         self.runtime = runtime or fastest_runtime(folder)
         self._settings = settings = deploy.instances
-        self.classes, self.category_ids = deploy.classes or [], settings.category_ids
+        self.classes = deploy.classes or [f"class {i}" for i in range(deploy.num_classes)]
+        self.category_ids = settings.category_ids
         self._images = CocoInstances(  # for its sizes and normalisation alone
             folder,
             "",
