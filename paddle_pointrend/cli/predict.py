@@ -159,26 +159,21 @@ def predict_labels(predictor: Predictor, pixels: np.ndarray) -> np.ndarray:
 def _goes_in_parts(path, settings):
     """Tells it of a TIFF that is --image_path itself; UsageError as of `find_large_images`."""
     pixels = count_pixels(path)  # 0 where only GDAL may know
-    if 0 < pixels <= LARGE_IMAGE and (settings["augment"] or not (settings["is_slide"] or _lies_on_earth(path))):
+    is_small = 0 < pixels <= LARGE_IMAGE
+    if is_small and settings["augment"]:
         return False
     try:
-        with open_raster(path):
-            pass
+        with open_raster(path) as picture:
+            lies_on_earth = bool(picture.place)
     except RasterError as error:
+        if is_small and not settings["is_slide"]:
+            return False
         if pixels <= LARGE_IMAGE and _can_be_read(path):  # of other bands or depth, which OpenCV reads whole
             return False
         raise UsageError(one_line(error)) from error
     if settings["augment"]:
         raise UsageError(f"--image_path {path} is predicted in parts, which --aug_pred cannot do")
-    return True
-
-
-def _lies_on_earth(path):
-    try:
-        with open_raster(path) as picture:
-            return bool(picture.place)
-    except RasterError:  # rasterio is not installed, or the picture has other bands: it goes whole
-        return False
+    return not is_small or settings["is_slide"] or lies_on_earth
 
 
 def _can_be_read(path):

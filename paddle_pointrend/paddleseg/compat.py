@@ -6,7 +6,6 @@ profiler is gone; some losses were wrong before (loss_fixes.py). Each fix answer
 where the installed PaddleSeg shows it: its develop branch is left as it is.
 """
 
-import contextlib
 import functools
 import importlib
 import inspect
@@ -23,6 +22,7 @@ from paddleseg.utils import logger, metrics, train_profiler
 from paddle_pointrend.evaluation.confusion import class_areas
 from paddle_pointrend.paddleseg import profiler
 from paddle_pointrend.paddleseg.loading import patch_downloads, patch_evaluated_names, patch_weight_loading
+from paddle_pointrend.paddleseg.loss_computation import wrapped_loss_computation
 from paddle_pointrend.paddleseg.loss_fixes import patch_empty_lovasz, patch_label_changes, patch_mean_iou
 from paddle_pointrend.paddleseg.mixed_types import patch_flow_warp, patch_losses
 from paddle_pointrend.paddleseg.probes import fails_with, without_side_effects
@@ -78,7 +78,7 @@ def patch_trainer() -> list[str]:
 
     @functools.wraps(original)
     def train(model, *args, **kwargs):
-        with _one_dimensional_losses(model):
+        with wrapped_loss_computation(model, _with_one_dimension):
             return original(model, *args, **kwargs)
 
     module.train = paddleseg.core.train = train
@@ -142,23 +142,6 @@ def calculate_area(
     areas = class_areas(pred.astype("int64").numpy(), label.astype("int64").numpy(), num_classes, ignore_index)
     intersection, pred_area, label_area = (paddle.to_tensor(area, dtype="int64") for area in areas)
     return intersection, pred_area, label_area
-
-
-@contextlib.contextmanager
-def _one_dimensional_losses(model):
-    """Lets `model.loss_computation` return losses of shape [1]. A model without it stays as it is."""
-    original = getattr(model, "loss_computation", None)
-    if original is None:
-        yield
-        return
-    own = vars(model).get("loss_computation")
-    model.loss_computation = _with_one_dimension(original)
-    try:
-        yield
-    finally:
-        del model.loss_computation
-        if own is not None:
-            model.loss_computation = own
 
 
 def _with_one_dimension(loss_computation):

@@ -103,14 +103,16 @@ def build(builder: SegBuilder, path: str | os.PathLike, part: str) -> Any:
         UsageError: what the config asks for does not exist or does not fit.
     """
     with naming_part(path, part):
+        if not part.endswith("dataset"):
+            return getattr(builder, part)
         options = builder.config.dic.get(part)
-        root = options.get("dataset_root") if isinstance(options, dict) else None
+        options = options if isinstance(options, dict) else {}
+        root = options.get("dataset_root")
         if isinstance(root, str) and not os.path.isdir(root):
             raise UsageError(f"there is no folder {root}, its dataset_root; docs/data.md says where data comes from")
-        if not part.endswith("dataset") or is_instance_config(builder.config):
+        if is_instance_config(builder.config):
             return getattr(builder, part)
-        separator = (builder.config.dic.get(part) or {}).get("separator", " ")
-        dataset = build_dataset(lambda: getattr(builder, part), separator)
+        dataset = build_dataset(lambda: getattr(builder, part), options.get("separator", " "))
         if len(dataset) == 0:
             raise UsageError("its list file names no images")
         if dataset.num_classes < 2:

@@ -12,6 +12,7 @@ import numpy as np
 from paddle import nn
 
 from paddle_pointrend.errors import UsageError
+from paddle_pointrend.paddleseg.loss_computation import wrapped_loss_computation
 
 
 def check_loss(loss: float, iteration: int) -> None:
@@ -33,19 +34,15 @@ def ending_where_it_diverges(model: nn.Layer, start: int) -> Iterator[None]:
         start: iterations that are done already.
     """
     trainer: Any = importlib.import_module("paddleseg.core.train")
-    owner = model if hasattr(model, "loss_computation") else trainer
-    original, own = owner.loss_computation, vars(owner).get("loss_computation")
     iterations = itertools.count(start + 1)
 
-    def checked(*args, **kwargs):
-        losses = original(*args, **kwargs)
-        check_loss(sum(float(loss) for loss in losses), next(iterations))
-        return losses
+    def checking(loss_computation):
+        def checked(*args, **kwargs):
+            losses = loss_computation(*args, **kwargs)
+            check_loss(sum(float(loss) for loss in losses), next(iterations))
+            return losses
 
-    owner.loss_computation = checked
-    try:
+        return checked
+
+    with wrapped_loss_computation(model if hasattr(model, "loss_computation") else trainer, checking):
         yield
-    finally:
-        del owner.loss_computation
-        if own is not None:
-            owner.loss_computation = own

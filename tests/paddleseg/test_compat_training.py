@@ -11,6 +11,7 @@ from paddleseg.datasets import Dataset
 from paddleseg.models import backbones, losses
 
 from paddle_pointrend.paddleseg import compat
+from paddle_pointrend.paddleseg.loss_computation import wrapped_loss_computation
 
 
 def _dataset(root, mode):
@@ -104,6 +105,6 @@ def test_a_loss_computation_of_the_instance_comes_back():
         return [paddle.zeros([]), paddle.ones([1])]
 
     model.loss_computation = own
-    with compat._one_dimensional_losses(model):
+    with wrapped_loss_computation(model, compat._with_one_dimension):
         assert [loss.shape for loss in model.loss_computation(None, None, None)] == [[1], [1]]
     assert model.loss_computation is own
