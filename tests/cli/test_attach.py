@@ -124,7 +124,8 @@ def trained(request, tmp_path_factory):
     vary(weights / "model.pdparams")
     assert run("val", "--config", config, "--model_path", weights, "--json", measures) == 0
     measures = json.loads(measures.read_text())["predictions"]["prediction"]
-    return types.SimpleNamespace(folder=folder, config=config, weights=weights, measures=measures, name=request.param)
+    yield types.SimpleNamespace(folder=folder, config=config, weights=weights, measures=measures, name=request.param)
+    shutil.rmtree(folder)  # of hundreds of MB
 
 
 @pytest.fixture

@@ -37,7 +37,8 @@ def trained(tmp_path_factory):
     case = types.SimpleNamespace(config=write_instance_config(folder), save_dir=folder / "output", folder=folder)
     assert _train(case.config, case.save_dir, "--do_eval", "--use_vdl") == 0
     case.weights = case.save_dir / "iter_4/model.pdparams"
-    return case
+    yield case
+    shutil.rmtree(folder)  # of hundreds of MB
 
 
 def _state(folder):
