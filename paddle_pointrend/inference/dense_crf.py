@@ -7,8 +7,13 @@ Chen et al. 2015 (DeepLab v1), section 3.2. This is the "crf" extra: pip install
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
+
+from paddle_pointrend.option_checks import check_counts
+
+LEAST_DEVIATION = 0.1  # pydensecrf divides by it, and ends the process where the quotient is too large
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +29,9 @@ class DenseCRF:
         appearance_weight: w1, of the kernel over positions and colours.
         appearance_pixels, appearance_colors: sigma_alpha and sigma_beta, its deviations in pixels and in steps of 255.
         steps: of mean field inference.
+
+    Raises:
+        ValueError: a negative or infinite weight, a deviation under a tenth of a pixel or colour step, no steps.
     """
 
     smoothness_weight: float = 3.0
@@ -32,6 +40,15 @@ class DenseCRF:
     appearance_pixels: float = 50.0
     appearance_colors: float = 3.0
     steps: int = 10
+
+    def __post_init__(self) -> None:
+        check_counts(steps=self.steps)
+        for name in ("smoothness_weight", "appearance_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of at least 0, got {getattr(self, name)!r}")
+        for name in ("smoothness_pixels", "appearance_pixels", "appearance_colors"):
+            if not LEAST_DEVIATION <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of at least {LEAST_DEVIATION}, got {getattr(self, name)!r}")
 
     def refine(self, logits: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Refines a network's prediction of one image.
@@ -44,7 +61,7 @@ class DenseCRF:
             Probabilities float32 [K, H, W], which sum up to 1 over the classes.
 
         Raises:
-            ValueError: shapes that differ, an image of another type.
+            ValueError: shapes that differ, an image of another type, logits that are not finite.
             ImportError: pydensecrf is not installed.
         """
         if image.dtype != np.uint8 or image.shape != (*logits.shape[1:], 3):
@@ -52,6 +69,8 @@ class DenseCRF:
                 f"the image must be uint8 [H, W, 3] of the logits' {list(logits.shape)} height and width, "
                 f"got {image.dtype} {list(image.shape)}"
             )
+        if not np.isfinite(logits).all():
+            raise ValueError("the logits hold NaN or infinity; look at the weights that gave them")
         try:
             from pydensecrf.densecrf import DenseCRF2D
         except ImportError as error:

@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from paddle_pointrend.option_checks import check_counts
 from paddle_pointrend.points import choose_execution
 
 
@@ -40,11 +41,9 @@ class PointHead(nn.Layer):
         start_from_coarse: bool = False,
     ) -> None:
         super().__init__()
-        sizes = {"in_channels": in_channels, "num_classes": num_classes}
-        sizes |= {"hidden_channels": hidden_channels, "num_layers": num_layers}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_counts(
+            in_channels=in_channels, num_classes=num_classes, hidden_channels=hidden_channels, num_layers=num_layers
+        )
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.coarse_in_every_layer = coarse_in_every_layer

@@ -14,6 +14,7 @@ from paddle_pointrend.models.point_head import PointHead
 from paddle_pointrend.models.sizes import check_divisible, crop_to, if_of_size, interpolate, pad_to_multiple, resize
 from paddle_pointrend.models.taps import Taps
 from paddle_pointrend.models.weights import load_pretrained
+from paddle_pointrend.option_checks import check_counts
 from paddle_pointrend.points import Execution, Subdivision, SubdivisionStep, choose_execution, sample_training_points
 from paddle_pointrend.points.selection import check_sampling_options
 
@@ -78,8 +79,7 @@ class PointRendSeg(nn.Layer):
             point_head = PointHead(sum(source.fine_channels), source.num_classes, **(point_head or {}))
         _check_point_head(point_head, source)
         check_sampling_options(num_train_points, oversample_ratio, importance_sample_ratio)
-        if not isinstance(size_divisor, Integral) or size_divisor < 1:
-            raise ValueError(f"size_divisor must be a whole number of at least 1, got {size_divisor!r}")
+        check_counts(size_divisor=size_divisor)
         self.segmentor = segmentor
         self.taps = source if isinstance(source, Taps) else None
         self.point_head = point_head

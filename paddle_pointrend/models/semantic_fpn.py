@@ -14,6 +14,7 @@ from paddle import nn
 from paddle_pointrend.models.backbones import image_channels, measure_backbone
 from paddle_pointrend.models.fpn import FPN, check_level_sizes, conv_with_bias
 from paddle_pointrend.models.weights import load_pretrained
+from paddle_pointrend.option_checks import check_counts
 
 
 class SemanticFPN(nn.Layer):
@@ -60,10 +61,7 @@ class SemanticFPN(nn.Layer):
         pretrained: str | None = None,
     ) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-        if min(fpn_channels, head_channels) < 1:
-            raise ValueError(f"fpn_channels and head_channels must be at least 1, got {fpn_channels}, {head_channels}")
+        check_counts(num_classes=num_classes, fpn_channels=fpn_channels, head_channels=head_channels)
         channels, strides = measure_backbone(backbone)
         if any(not 0 <= i < len(strides) for i in backbone_indices):
             raise ValueError(f"backbone_indices {list(backbone_indices)}: the backbone has {len(strides)} maps")

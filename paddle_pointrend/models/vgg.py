@@ -7,6 +7,7 @@ import paddle
 from paddle import nn
 
 from paddle_pointrend.models.weights import load_pretrained
+from paddle_pointrend.option_checks import check_counts
 
 OUTPUT_STRIDES = (8, 16, 32)
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # before each pooling
@@ -49,8 +50,7 @@ class VGG16(nn.Layer):
         super().__init__()
         if output_stride not in OUTPUT_STRIDES:
             raise ValueError(f"output_stride must be one of {OUTPUT_STRIDES}, got {output_stride!r}")
-        if base_channels < 1:
-            raise ValueError(f"base_channels must be at least 1, got {base_channels}")
+        check_counts(base_channels=base_channels, in_channels=in_channels)
         self.feat_channels = [base_channels * width for width in _WIDTHS]
         layers: list[nn.Layer] = []
         self.poolings = []  # their places among the layers

@@ -7,10 +7,10 @@ detectron2 projects/PointRend/point_rend/point_features.py.
 """
 
 from collections.abc import Callable, Sequence
-from numbers import Integral
 
 import paddle
 
+from paddle_pointrend.option_checks import check_counts
 from paddle_pointrend.points.execution import choose_execution
 from paddle_pointrend.points.sampling import point_sample
 
@@ -80,16 +80,11 @@ def sample_training_points(
 
 def check_sampling_options(num_points: int, oversample_ratio: float, importance_sample_ratio: float) -> None:
     """Raises ValueError for options of sample_training_points that are out of their range."""
-    _check_num_points(num_points)
+    check_counts(num_points=num_points)
     if oversample_ratio < 1:
         raise ValueError(f"oversample_ratio must be at least 1, got {oversample_ratio}")
     if not 0 <= importance_sample_ratio <= 1:
         raise ValueError(f"importance_sample_ratio must lie in [0, 1], got {importance_sample_ratio}")
-
-
-def _check_num_points(num_points):
-    if not isinstance(num_points, Integral) or num_points < 1:
-        raise ValueError(f"num_points must be a whole number of at least 1, got {num_points!r}")
 
 
 def select_uncertain_points(
@@ -156,7 +151,7 @@ def _most_uncertain(uncertainty, num_points, sorted):
     """int64 [N, P]"""
     if uncertainty.ndim != 4 or uncertainty.shape[1] != 1:
         raise ValueError(f"uncertainty must be [N, 1, H, W], got shape {list(uncertainty.shape)}")
-    _check_num_points(num_points)
+    check_counts(num_points=num_points)
     count = _at_most(num_points, uncertainty.shape[2] * uncertainty.shape[3])
     return paddle.topk(uncertainty.flatten(1), count, axis=1, sorted=sorted)[1]
 

@@ -82,6 +82,28 @@ def test_an_image_that_does_not_fit_is_refused(case, change, message):
         DenseCRF().refine(logits, change(image))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"smoothness_pixels": 0}, "smoothness_pixels must be a number of at least 0.1, got 0"),
+        ({"appearance_pixels": 1e-9}, "appearance_pixels must be a number of at least 0.1, got 1e-09"),
+        ({"appearance_colors": float("nan")}, "appearance_colors must be .*, got nan"),
+        ({"appearance_weight": -1.0}, "appearance_weight must be a number of at least 0, got -1.0"),
+        ({"smoothness_weight": float("inf")}, "smoothness_weight must be .*, got inf"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_options_that_the_library_cannot_take_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        DenseCRF(**options)
+
+
+def test_logits_that_are_no_numbers_are_refused(case):
+    logits, image, _ = case
+    with pytest.raises(ValueError, match="the logits hold NaN or infinity"):
+        DenseCRF().refine(np.where(logits == logits.max(), np.nan, logits), image)
+
+
 def test_a_missing_library_is_named_with_its_extra(case, monkeypatch):
     real = builtins.__import__
 

@@ -63,7 +63,7 @@ def test_gradients_reach_both_inputs_and_every_layer():
 @pytest.mark.parametrize("name", ["in_channels", "num_classes", "hidden_channels", "num_layers"])
 def test_sizes_below_1_are_refused(name):
     sizes = {"in_channels": 4, "num_classes": 3, name: 0}
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, got 0"):
         PointHead(**sizes)
 
 

@@ -132,8 +132,8 @@ def slow_graph_projection(x, centers, deviations):
     (_, height, width), num_vertices = x.shape, len(centers)
     assignment = np.zeros((height, width, num_vertices))
     for i, j in itertools.product(range(height), range(width)):
-        for k in range(num_vertices):
-            assignment[i, j, k] = np.exp(-np.sum(((x[:, i, j] - centers[k]) / deviations[k]) ** 2) / 2)
+        squares = [np.sum(((x[:, i, j] - centers[k]) / deviations[k]) ** 2) for k in range(num_vertices)]
+        assignment[i, j] = np.exp((min(squares) - np.array(squares)) / 2)  # of far pixels each alone would be 0
         assignment[i, j] /= assignment[i, j].sum()
     vertices = np.zeros((x.shape[0], num_vertices))
     for k in range(num_vertices):
@@ -186,6 +186,17 @@ def test_graph_projection_alone():
     ours = unit.assign(pixels)
     np.testing.assert_allclose(ours[0].numpy(), assignment.reshape(20, 4).T, atol=1e-5)
     np.testing.assert_allclose(unit.vertices(pixels, ours)[0].numpy(), vertices.T, atol=1e-4)
+
+
+def test_assignments_of_far_pixels():
+    """Their squares are common to all vertices, and must not swallow the differences."""
+    unit = GraphConvolutionalUnit(64, 8, 5)
+    centers = unit.centers.numpy().astype("float64")
+    x = np.random.default_rng(4).standard_normal((1, 64, 3, 4)).astype("float32") * 4
+    assignment, _ = slow_graph_projection(x[0], centers, np.full_like(centers, 0.5))
+    assert assignment.max(axis=2).mean() < 0.9
+    ours = unit.assign(paddle.to_tensor(x, "float32").flatten(2))
+    np.testing.assert_allclose(ours[0].numpy(), assignment.reshape(12, 8).T, atol=1e-5)
 
 
 def test_gcu_net_puts_units_beside_the_map():

@@ -138,15 +138,25 @@ def test_any_backbone():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SkipFCN(0, TinyBackbone()), "num_classes must be at least 1, got 0"),
+        (lambda: SkipFCN(0, TinyBackbone()), "num_classes must be a whole number of at least 1, got 0"),
         (
             lambda: SkipFCN(3, TinyBackbone(), coarse_stride=2),
             r"coarse_stride 2: the backbone's maps have strides \[4,",
         ),
         (lambda: SkipFCN(3, TinyBackbone(), coarse_stride=64), "coarse_stride 64"),
         (lambda: SkipFCN(3, TinyBackbone(), upsampling="nearest"), "got 'nearest'"),
-        (lambda: DeepLabV2(3, TinyBackbone(), dilations=()), "dilations is empty"),
-        (lambda: GCUNet(3, TinyBackbone(), num_vertices=()), "num_vertices is empty"),
+        (
+            lambda: DeepLabV2(3, TinyBackbone(), dilations=()),
+            r"dilations must be a list of .*, got \(\)",
+        ),
+        (lambda: GCUNet(3, TinyBackbone(), num_vertices=()), r"num_vertices must be a list of .*, got \(\)"),
+        (lambda: SkipFCN("3", TinyBackbone()), "num_classes must be a whole number of at least 1, got '3'"),
+        (lambda: SkipFCN(3, TinyBackbone(), coarse_stride="8"), "coarse_stride must be a whole number .*, got '8'"),
+        (lambda: SkipFCN(3, TinyBackbone(), fc_channels=0), "fc_channels must be a whole number .*, got 0"),
+        (lambda: DeepLabV1(3, TinyBackbone(), multi_scale_channels=-1), "multi_scale_channels must .*, got -1"),
+        (lambda: DeepLabV2(3, TinyBackbone(), dilations=6), "dilations must be a list .*, got 6"),
+        (lambda: GCUNet(3, TinyBackbone(), channels=0), "channels must be a whole number .*, got 0"),
+        (lambda: GCUNet(3, TinyBackbone(), num_vertices=(2, 0)), r"num_vertices must be a list .*, got \(2, 0\)"),
     ],
 )
 def test_bad_options_raise(make, message):

@@ -169,14 +169,14 @@ class TestSemanticFPN:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"num_classes": 0}, "num_classes must be at least 1, got 0"),
+            ({"num_classes": 0}, "num_classes must be a whole number of at least 1, got 0"),
             ({"backbone_indices": (0, 4)}, r"\[0, 4\]: the backbone has 4 maps"),
             ({"backbone_indices": (3, 2, 1, 0)}, r"fine to coarse, got strides \[32, 16, 8, 4\]"),
             ({"head_levels": (1, 4)}, r"\[1, 4\]: the pyramid has levels 0 to 3"),
             ({"head_levels": ()}, r"head_levels \[\]"),
             ({"head_levels": (2, 1)}, r"fine to coarse, each level once, got \[2, 1\]"),
             ({"head_levels": (1, 1)}, r"fine to coarse, each level once, got \[1, 1\]"),
-            ({"head_channels": 0}, "at least 1, got 256, 0"),
+            ({"head_channels": 0}, "head_channels must be a whole number of at least 1, got 0"),
             ({"norm": "LN"}, "'BN' or 'GN', got 'LN'"),
             ({"norm": "GN", "head_channels": 48}, "multiple of 32, got 48"),
         ],

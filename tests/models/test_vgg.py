@@ -68,7 +68,7 @@ def test_images_of_four_channels():
     ("options", "message"),
     [
         ({"output_stride": 4}, r"output_stride must be one of \(8, 16, 32\), got 4"),
-        ({"base_channels": 0}, "base_channels must be at least 1, got 0"),
+        ({"base_channels": 0}, "base_channels must be a whole number of at least 1, got 0"),
     ],
 )
 def test_bad_options_raise(options, message):

@@ -17,6 +17,7 @@ from paddle_pointrend.models.instance.boxes import batched_nms, clip_boxes, deco
 from paddle_pointrend.models.instance.matching import SampledBoxes
 from paddle_pointrend.models.instance.roi_align import pool_levels
 from paddle_pointrend.models.instance.structures import Targets
+from paddle_pointrend.option_checks import check_counts
 
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
@@ -50,6 +51,8 @@ class BoxHead(nn.Layer):
         max_detections: int = 100,
     ) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels, pool_size=pool_size)
+        check_counts(fc_channels=fc_channels, num_fcs=num_fcs, max_detections=max_detections)
         self.num_classes = num_classes
         self.strides = list(strides)
         self.pool_size = pool_size

@@ -18,6 +18,7 @@ from paddle_pointrend.models.instance.mask_targets import MatchedMasks, mask_los
 from paddle_pointrend.models.instance.region_points import RegionPoints
 from paddle_pointrend.models.instance.regions import image_coords, regular_grid, sampler_in_boxes
 from paddle_pointrend.models.point_head import PointHead
+from paddle_pointrend.option_checks import check_counts
 from paddle_pointrend.points import Execution, Subdivision, choose_execution, sample_training_points
 from paddle_pointrend.points.eager_cpu import EAGER_CPU
 from paddle_pointrend.points.selection import check_sampling_options
@@ -50,6 +51,8 @@ class CoarseMaskHead(nn.Layer):
         side: int = 7,
     ) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels, pool_size=pool_size, channels=channels)
+        check_counts(fc_channels=fc_channels, num_fcs=num_fcs, side=side)
         self.num_classes, self.pool_size, self.side = num_classes, pool_size, side
         zero = nn.initializer.Constant(0.0)
         # The convolutions of the reference take as many channels as they give; wider maps are reduced before.
@@ -110,6 +113,7 @@ class PointRendMaskHead(nn.Layer):
     ) -> None:
         super().__init__()
         check_sampling_options(num_train_points, oversample_ratio, importance_sample_ratio)
+        check_counts(num_subdivision_points=num_subdivision_points)
         self.num_classes, self.in_channels, self.strides = num_classes, in_channels, [stride]
         self.num_train_points = num_train_points
         self.oversample_ratio = oversample_ratio

@@ -9,6 +9,7 @@ from paddle import nn
 
 from paddle_pointrend.models.segmentors.segmentor import Segmentor, classifier, hidden_layers
 from paddle_pointrend.models.weights import load_pretrained
+from paddle_pointrend.option_checks import check_counts
 
 
 class DeepLabV1(Segmentor):
@@ -43,6 +44,9 @@ class DeepLabV1(Segmentor):
         pretrained: str | None = None,
     ) -> None:
         super().__init__(num_classes, backbone)
+        check_counts(fc_channels=fc_channels, dilation=dilation)
+        if multi_scale_channels != 0:
+            check_counts(multi_scale_channels=multi_scale_channels)
         self.coarse_stride = self.map_strides[-1]
         self.fully_connected = hidden_layers(
             self.map_channels[-1], fc_channels, kernel_size=3, dilation=dilation, dropout=dropout

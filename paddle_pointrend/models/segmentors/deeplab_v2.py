@@ -8,6 +8,7 @@ from paddle import nn
 
 from paddle_pointrend.models.segmentors.segmentor import Segmentor, classifier, hidden_layers
 from paddle_pointrend.models.weights import load_pretrained
+from paddle_pointrend.option_checks import check_counts, check_lists_of_counts
 
 
 class DeepLabV2(Segmentor):
@@ -37,8 +38,8 @@ class DeepLabV2(Segmentor):
         pretrained: str | None = None,
     ) -> None:
         super().__init__(num_classes, backbone)
-        if not dilations:
-            raise ValueError("dilations is empty; give one for each branch")
+        check_counts(fc_channels=fc_channels)
+        check_lists_of_counts(dilations=dilations)
         self.coarse_stride = self.map_strides[-1]
         self.branches = nn.LayerList()
         for dilation in dilations:

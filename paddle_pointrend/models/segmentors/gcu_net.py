@@ -9,6 +9,7 @@ from paddle import nn
 
 from paddle_pointrend.models.segmentors.segmentor import Segmentor, classifier
 from paddle_pointrend.models.weights import load_pretrained
+from paddle_pointrend.option_checks import check_counts, check_lists_of_counts
 
 
 class GraphConvolutionalUnit(nn.Layer):
@@ -22,11 +23,13 @@ class GraphConvolutionalUnit(nn.Layer):
         num_vertices: V.
         out_channels: channels of the result.
 
-    The centres start normal, so close to each other that the first assignments are soft.
+    The centres start normal, so close to each other that the first assignments are soft. (The paper starts them by
+    k-means over a data set's features and adds a loss on the mean assignment; neither is here.)
     """
 
     def __init__(self, in_channels: int, num_vertices: int, out_channels: int) -> None:
         super().__init__()
+        check_counts(in_channels=in_channels, num_vertices=num_vertices, out_channels=out_channels)
         shape = [num_vertices, in_channels]
         spread = nn.initializer.Normal(0.0, 0.25 / in_channels**0.5)
         self.centers = self.create_parameter(shape, default_initializer=spread)
@@ -47,12 +50,14 @@ class GraphConvolutionalUnit(nn.Layer):
     def assign(self, pixels: paddle.Tensor) -> paddle.Tensor:
         """Gives Q, how far each pixel belongs to each vertex, [N, V, P] with sums of 1 over V, of pixels [N, d, P].
 
-        A softmax of -||(x - w_k) / sigma_k||^2 / 2, whose square is multiplied out.
+        A softmax of -||(x - w_k) / sigma_k||^2 / 2, whose square is multiplied out. Of x^2 only what differs between
+        the vertices counts: with the rest, which a softmax ignores, large numbers would be subtracted.
         """
         precisions = F.sigmoid(self.deviation_logits) ** -2
+        differences = precisions - precisions.mean(axis=0)
         products = (precisions * self.centers).matmul(pixels)
         norms = (precisions * self.centers**2).sum(axis=1, keepdim=True)
-        return F.softmax(-0.5 * (precisions.matmul(pixels * pixels) - 2 * products + norms), axis=1)
+        return F.softmax(products - 0.5 * (differences.matmul(pixels * pixels) + norms), axis=1)
 
     def vertices(self, pixels: paddle.Tensor, assignment: paddle.Tensor) -> paddle.Tensor:
         """Gives Z^T, the vertices' features [N, V, d], of length 1: sums of (x - w_k) / sigma_k, weighted by Q.
@@ -90,8 +95,8 @@ class GCUNet(Segmentor):
         pretrained: str | None = None,
     ) -> None:
         super().__init__(num_classes, backbone)
-        if not num_vertices:
-            raise ValueError("num_vertices is empty; give one number for each unit")
+        check_counts(channels=channels)
+        check_lists_of_counts(num_vertices=num_vertices)
         self.coarse_stride = self.map_strides[-1]
         self.reduction = _conv_norm_relu(self.map_channels[-1], channels)
         self.units = nn.LayerList(GraphConvolutionalUnit(channels, number, channels) for number in num_vertices)

@@ -5,6 +5,7 @@ from paddle import nn
 
 from paddle_pointrend.models.backbones import image_channels, measure_backbone
 from paddle_pointrend.models.sizes import interpolate
+from paddle_pointrend.option_checks import check_counts
 
 FINE_STRIDE = 4  # the paper's point heads read P2 or res2
 
@@ -34,8 +35,7 @@ class Segmentor(nn.Layer):
 
     def __init__(self, num_classes: int, backbone: nn.Layer) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        check_counts(num_classes=num_classes)
         self.map_channels, self.map_strides = measure_backbone(backbone)
         if self.map_strides != sorted(self.map_strides):
             raise ValueError(f"the backbone's maps must run from fine to coarse, got strides {self.map_strides}")

@@ -6,6 +6,7 @@ from paddle import nn
 
 from paddle_pointrend.models.segmentors.segmentor import Segmentor, hidden_layers
 from paddle_pointrend.models.weights import load_pretrained
+from paddle_pointrend.option_checks import check_counts
 
 UPSAMPLINGS = ("transposed", "bilinear")
 
@@ -22,7 +23,9 @@ class SkipFCN(Segmentor):
         coarse_stride: of the logits.
         fc_channels: width of the two fully connected layers.
         upsampling: how scores are doubled, "transposed" (a 4x4 transposed convolution that starts bilinear and learns,
-            the paper's) or "bilinear". The last enlargement, to the image's size, is bilinear, as the paper's is.
+            the paper's) or "bilinear". The last enlargement is bilinear too, over the whole image, as PaddleSeg's
+            networks do it; the paper enlarges by the stride and crops, another place by up to a stride at the lower and
+            right border where the image's sides are no multiples of it.
         dropout: behind the fully connected layers.
         pretrained: a file of weights of the whole model, a path or a URL; see load_pretrained.
 
@@ -48,6 +51,7 @@ class SkipFCN(Segmentor):
         super().__init__(num_classes, backbone)
         if upsampling not in UPSAMPLINGS:
             raise ValueError(f"upsampling must be one of {UPSAMPLINGS}, got {upsampling!r}")
+        check_counts(coarse_stride=coarse_stride, fc_channels=fc_channels)
         self.coarse_stride = coarse_stride
         self.skip_indices = _skip_indices(self.map_strides, coarse_stride)
         self.fully_connected = hidden_layers(self.map_channels[-1], fc_channels, dropout=dropout)
