@@ -20,18 +20,19 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 
 import numpy as np
 from measuring.exports import export_coarse
+from measuring.networks import load_pointrend
 from measuring.reports import write_report
 from measuring.tables import SCORES, score_cells, scores_of
 from measuring.timing import quartiles
-from paddleseg.cvlibs import SegBuilder
 from tqdm import tqdm
 
 from paddle_pointrend import PointRendSeg
 from paddle_pointrend.deploy.export import export_model
 from paddle_pointrend.deploy.runtimes import RUNTIMES, Runtime, load_runtime
+from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
 from paddle_pointrend.files import write_whole
-from paddle_pointrend.paddleseg import build, load_config, load_model
+from paddle_pointrend.models.weights import CheckpointError
 
 THRESHOLDS = (0.25, 0.5, 1.0, 2.0, 4.0)
 FULL, COARSE = "all points", "coarse"
@@ -115,9 +116,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--save_dir", type=pathlib.Path, default=pathlib.Path("output/adaptive_points"))
     args = parser.parse_args(argv)
     args.save_dir.mkdir(parents=True, exist_ok=True)
-    config = load_config(args.config, opts=args.opts)
-    model = load_model(config, args.model_path)
-    dataset = build(SegBuilder(config), args.config, "val_dataset")
+    try:
+        model, dataset = load_pointrend(args.config, args.model_path, args.opts)
+    except (UsageError, CheckpointError) as error:
+        parser.error(str(error))
     with tempfile.TemporaryDirectory() as folder:
         folders = export_variants(model, args.thresholds, pathlib.Path(folder), RUNTIMES[args.runtime].format)
         runtimes = {name: load_runtime(args.runtime, path, num_threads=args.threads) for name, path in folders.items()}

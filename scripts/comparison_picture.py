@@ -17,15 +17,16 @@ from typing import NamedTuple
 os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes one thread otherwise
 
 import cv2
+from measuring.networks import load_pointrend
 from measuring.tables import percent
-from paddleseg.cvlibs import SegBuilder
 from paddleseg.datasets import Dataset
 from tqdm import tqdm
 
 from paddle_pointrend.data import default_palette
+from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import Sample, SegmentationMetrics, comparison_figure
 from paddle_pointrend.files import write_whole
-from paddle_pointrend.paddleseg import build, load_config, load_model
+from paddle_pointrend.models.weights import CheckpointError
 from paddle_pointrend.paddleseg.evaluation import trace_sample
 
 SHOWN = 5
@@ -67,9 +68,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--image", type=int, metavar="N", help="draw line N of the val list, from 0, and rank nothing")
     parser.add_argument("--panel_width", type=int, default=320, help="pixels of each of the four, default: 320")
     args = parser.parse_args(argv)
-    config = load_config(args.config, opts=args.opts)
-    model = load_model(config, args.model_path)
-    dataset = build(SegBuilder(config), args.config, "val_dataset")
+    try:
+        model, dataset = load_pointrend(args.config, args.model_path, args.opts)
+    except (UsageError, CheckpointError) as error:
+        parser.error(str(error))
     if args.image is not None and not 0 <= args.image < len(dataset):
         parser.error(f"--image {args.image}: val_dataset has {len(dataset)} images, counted from 0")
     images = range(len(dataset)) if args.image is None else [args.image]

@@ -22,8 +22,8 @@ os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count()))  # Paddle takes on
 import numpy as np
 import paddle
 from measuring.arguments import positive_int
+from measuring.networks import load_pointrend
 from measuring.tables import percent, score_cells, scores_of
-from paddleseg.cvlibs import SegBuilder
 from paddleseg.datasets import Dataset
 from tqdm import tqdm
 
@@ -34,7 +34,6 @@ from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation import SegmentationMetrics
 from paddle_pointrend.inference import DenseCRF
 from paddle_pointrend.models.weights import CheckpointError
-from paddle_pointrend.paddleseg import build, load_config, load_model
 from paddle_pointrend.paddleseg.datasets import read_sample
 
 GRID = {
@@ -123,11 +122,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tune", type=positive_int, default=10, help="images that choose the best CRF, default: 10")
     args = parser.parse_args(argv)
     try:
-        config = load_config(args.config, opts=args.opts)
-        model = load_model(config, args.model_path)
-        dataset = build(SegBuilder(config), args.config, "val_dataset")
-        if not isinstance(model, PointRendSeg):
-            raise UsageError(f"{args.config}: the model is a {type(model).__name__}, expected a PointRendSeg")
+        model, dataset = load_pointrend(args.config, args.model_path, args.opts)
         dataset.file_list = [dataset.file_list[i] for i in evenly(len(dataset), args.images)]
         with paddle.no_grad():
             crfs = {"CRF": DenseCRF(), "best CRF": best_crf(model, dataset, args.tune)}
