@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from paddle_pointrend.deploy.errors import ExportError
+from paddle_pointrend.deploy.onnx_edits import read_first_pixels
 
 ONNX_OPSET = 18
 
@@ -48,6 +49,7 @@ def convert_to_onnx(folder: pathlib.Path, outputs: Sequence[str], name: str = "m
         raise ExportError(f"paddle2onnx writes an invalid model, format paddle may do: {error}") from error
     for output, output_name in zip(list(model.graph.output), outputs, strict=True):
         _rename_output(model.graph, output, output_name)
+    read_first_pixels(model)
     onnx.save(model, str(folder / f"{name}.onnx"))
 
 

@@ -1,16 +1,50 @@
-"""Changes of ONNX networks that quantisation needs."""
+"""Changes of ONNX networks: of what paddle2onnx writes, and those that quantisation needs."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto, NodeProto
+
+
+def read_first_pixels(model: ModelProto) -> None:
+    """Makes bilinear resizing to a height or width of 1 read the first pixels along it, as Paddle does.
+
+    paddle2onnx (2.1.0) writes half_pixel, which reads the middle; pytorch_half_pixel differs at a size of 1 alone.
+    Where the new size is a product, as that of doubled maps, nothing shrinks to 1, and half_pixel stays: ONNX Runtime
+    (1.31.1) resizes maps of known sizes in its blocked layout with that only.
+    """
+    nodes = list(_nodes(model.graph))
+    makers = {name: node for node in nodes for name in node.output}
+    for node in nodes:
+        if node.op_type != "Resize" or _is_product(node.input[-1], makers):
+            continue
+        modes = {attribute.name: attribute for attribute in node.attribute}
+        if modes["mode"].s == b"linear" and modes["coordinate_transformation_mode"].s == b"half_pixel":
+            modes["coordinate_transformation_mode"].s = b"pytorch_half_pixel"
+
+
+def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Gives the nodes of a graph and of its conditions' branches."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
+
+
+def _is_product(size, makers):
+    """Tells whether a size is computed with a multiplication."""
+    node = makers.get(size)
+    if node is None or node.op_type == "Shape":
+        return False
+    return node.op_type == "Mul" or any(_is_product(name, makers) for name in node.input)
 
 
 def load_folded(file: str | os.PathLike) -> ModelProto:

@@ -1,13 +1,14 @@
-"""Images of which a network's pooling window is larger than its map: ONNX Runtime's labels, or an error."""
+"""Images smaller than a network's stride, or than its pooling windows: eager Paddle's results, or an error."""
 
 import numpy as np
 import paddle
 import pytest
 from conftest import write_config, write_tiny_dataset
 from paddleseg.cvlibs import Config, SegBuilder
+from tiny_pointrend import small_model, spread_predictor
 
 from paddle_pointrend.deploy.errors import ImageSizeError
-from paddle_pointrend.deploy.export import export_model
+from paddle_pointrend.deploy.export import compare_with_eager, export_model
 from paddle_pointrend.deploy.runtimes import load_runtime
 
 
@@ -48,3 +49,19 @@ def test_openvino_gives_right_labels_or_an_error_at_every_size(exported):
         f"OpenVINO cannot run this network on images of {size}: take larger ones, or onnxruntime"
         for size in ("16x16", "40x16", "12x64", "33x15")
     ]
+
+
+@pytest.mark.parametrize("output", ["logits", "label"])
+def test_images_of_one_row_or_column_are_refined_as_in_eager_mode(tmp_path, output):
+    pytest.importorskip("paddle2onnx")
+    paddle.seed(4)
+    model = spread_predictor(small_model(num_subdivision_points=10_000))  # all, so that no last bit decides
+    for parameter in model.point_head.parameters():  # biases too: without them the labels are the same everywhere
+        parameter.set_value(paddle.randn(parameter.shape))
+    export_model(model, tmp_path, format="onnx", output=output)
+    sizes = [(1, 1, 1), (1, 1, 7), (1, 7, 1), (2, 1, 40), (1, 2, 3)]
+    for runtime in ("onnxruntime", "openvino"):
+        pytest.importorskip(runtime)
+        for row in compare_with_eager(model, tmp_path, runtime, sizes):
+            assert row["different_labels"] == 0, row
+            assert output == "label" or row["max_difference"] < 1e-5 * row["max_logit"], row
