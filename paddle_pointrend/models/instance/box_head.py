@@ -35,6 +35,9 @@ class BoxHead(nn.Layer):
         score_threshold: detections have a higher score.
         nms_threshold: IoU, within a class.
         max_detections: of an image.
+
+    Raises:
+        ValueError: a number of classes, channels, layers or detections below 1.
     """
 
     def __init__(

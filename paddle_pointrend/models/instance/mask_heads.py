@@ -37,6 +37,9 @@ class CoarseMaskHead(nn.Layer):
         fc_channels: of each fully connected layer.
         num_fcs: fully connected layers, at least 1.
         side: of the masks.
+
+    Raises:
+        ValueError: one of these is below 1.
     """
 
     def __init__(

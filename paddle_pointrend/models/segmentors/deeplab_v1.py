@@ -28,7 +28,7 @@ class DeepLabV1(Segmentor):
         pretrained: a file of weights of the whole model, a path or a URL; see load_pretrained.
 
     Raises:
-        ValueError: as of Segmentor.
+        ValueError: widths or a dilation below 1; see Segmentor.
         CheckpointError: pretrained weights that cannot be read or are not this model's.
     """
 

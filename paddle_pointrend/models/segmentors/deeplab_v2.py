@@ -23,7 +23,7 @@ class DeepLabV2(Segmentor):
         pretrained: a file of weights of the whole model, a path or a URL; see load_pretrained.
 
     Raises:
-        ValueError: no dilations; see Segmentor.
+        ValueError: no dilations, a width or a dilation below 1; see Segmentor.
         CheckpointError: pretrained weights that cannot be read or are not this model's.
     """
 

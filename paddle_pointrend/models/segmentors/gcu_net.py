@@ -23,6 +23,9 @@ class GraphConvolutionalUnit(nn.Layer):
         num_vertices: V.
         out_channels: channels of the result.
 
+    Raises:
+        ValueError: one of them is below 1.
+
     The centres start normal, so close to each other that the first assignments are soft. (The paper starts them by
     k-means over a data set's features and adds a loss on the mean assignment; neither is here.)
     """
@@ -80,7 +83,7 @@ class GCUNet(Segmentor):
         pretrained: a file of weights of the whole model, a path or a URL; see load_pretrained.
 
     Raises:
-        ValueError: no units; see Segmentor.
+        ValueError: no units, channels or vertices below 1; see Segmentor.
         CheckpointError: pretrained weights that cannot be read or are not this model's.
     """
 
