@@ -12,7 +12,7 @@ def check_counts(**counts: Any) -> None:
         ValueError: one is not a whole number of at least 1.
     """
     for name, value in counts.items():
-        if not _is_count(value):
+        if not is_count(value):
             raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
@@ -23,9 +23,10 @@ def check_lists_of_counts(**lists: Any) -> None:
         ValueError: one is no list or tuple, is empty, or has something else in it.
     """
     for name, values in lists.items():
-        if not isinstance(values, Sequence) or not values or not all(map(_is_count, values)):
+        if not isinstance(values, Sequence) or not values or not all(map(is_count, values)):
             raise ValueError(f"{name} must be a list of whole numbers of at least 1, got {values!r}")
 
 
-def _is_count(value):
-    return isinstance(value, Integral) and value >= 1
+def is_count(value: Any) -> bool:
+    """Tells whether a value is a whole number of at least 1."""
+    return isinstance(value, Integral) and int(value) >= 1

@@ -22,6 +22,7 @@ import numpy as np
 import paddle
 from ablating.training import MILDLY_BIASED, TRAININGS, StoredImage, Training, read_maps, store, train_head
 from measuring.arguments import positive_int
+from measuring.networks import load_pointrend
 from measuring.tables import SCORES, percent, scores_of
 from paddleseg.cvlibs import SegBuilder
 from tqdm import tqdm
@@ -32,7 +33,7 @@ from paddle_pointrend.evaluation import SegmentationMetrics
 from paddle_pointrend.files import write_json
 from paddle_pointrend.models.sizes import resize
 from paddle_pointrend.models.weights import CheckpointError
-from paddle_pointrend.paddleseg import build, load_config, load_model
+from paddle_pointrend.paddleseg import build, load_config
 from paddle_pointrend.points import Subdivision, choose_execution
 
 matplotlib.use("Agg")
@@ -141,15 +142,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--val_images", type=positive_int, default=101, help="evenly chosen, default: 101")
     args = parser.parse_args(argv)
     try:
-        config = load_config(args.config)
-        model = load_model(config, args.model_path)
-        if not isinstance(model, PointRendSeg):
-            raise UsageError(f"{args.config}: the model is a {type(model).__name__}, expected a PointRendSeg")
-        images = {}
-        for split in ("train", "val") if args.seeds else ("val",):
-            listed = config.dic[f"{split}_dataset"][f"{split}_path"]
-            opts = [f"val_dataset.val_path={listed}"]
-            dataset = build(SegBuilder(load_config(args.config, opts=opts)), args.config, "val_dataset")
+        model, val_dataset = load_pointrend(args.config, args.model_path)
+        datasets, images = {"val": val_dataset}, {}
+        if args.seeds:  # its images as val's are read, without augmentation
+            opts = [f"val_dataset.val_path={load_config(args.config).dic['train_dataset']['train_path']}"]
+            config = load_config(args.config, opts=opts)
+            datasets["train"] = build(SegBuilder(config), args.config, "val_dataset")
+        for split, dataset in datasets.items():
             count = min(getattr(args, f"{split}_images"), len(dataset))
             with paddle.no_grad():
                 images[split] = store(model, dataset, np.linspace(0, len(dataset) - 1, count).astype(int).tolist())

@@ -24,9 +24,9 @@ import numpy as np
 import paddle
 from benchmarking.networks import REDUCED, RUNTIMES, load_entry
 from measuring.exports import export_coarse
+from measuring.networks import load_pointrend
 from measuring.reports import write_report
 from measuring.tables import score_cells, scores_of
-from paddleseg.cvlibs import SegBuilder
 from tqdm import tqdm
 
 from paddle_pointrend import PointRendSeg
@@ -34,8 +34,10 @@ from paddle_pointrend.cli.export import calibration_inputs
 from paddle_pointrend.deploy.export import export_model
 from paddle_pointrend.deploy.quantization import quantize_export
 from paddle_pointrend.deploy.runtimes import Runtime, has_bfloat16, installed_runtimes, load_runtime
+from paddle_pointrend.errors import UsageError
 from paddle_pointrend.evaluation.metrics import SegmentationMetrics
-from paddle_pointrend.paddleseg import build, load_config, load_model
+from paddle_pointrend.models.weights import CheckpointError
+from paddle_pointrend.paddleseg import load_config
 
 PARTS = ("coarse", "refined")
 INT8 = {"-int8": True, "-int8-all": False}  # the end of an entry's name -> whether sensitive layers stay in float32
@@ -143,9 +145,11 @@ def main(argv: list[str] | None = None) -> None:
     if not args.calibration and any(name in INT8_RUNTIMES for name in names):
         parser.error("entries in int8 need --calibration")
     args.save_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        model, dataset = load_pointrend(args.config, args.model_path, args.opts)
+    except (UsageError, CheckpointError) as error:
+        parser.error(str(error))
     config = load_config(args.config, opts=args.opts)
-    model = load_model(config, args.model_path)
-    dataset = build(SegBuilder(config), args.config, "val_dataset")
     with tempfile.TemporaryDirectory() as folder:
         calibration = calibration_inputs(args.calibration, config) if args.calibration else ()
         records = compare(model, load_all(model, names, pathlib.Path(folder), calibration), dataset)

@@ -43,12 +43,11 @@ class DenseCRF:
 
     def __post_init__(self) -> None:
         check_counts(steps=self.steps)
-        for name in ("smoothness_weight", "appearance_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a number of at least 0, got {getattr(self, name)!r}")
-        for name in ("smoothness_pixels", "appearance_pixels", "appearance_colors"):
-            if not LEAST_DEVIATION <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a number of at least {LEAST_DEVIATION}, got {getattr(self, name)!r}")
+        weights = dict.fromkeys(("smoothness_weight", "appearance_weight"), 0)
+        deviations = dict.fromkeys(("smoothness_pixels", "appearance_pixels", "appearance_colors"), LEAST_DEVIATION)
+        for name, least in {**weights, **deviations}.items():
+            if not least <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a number of at least {least}, got {getattr(self, name)!r}")
 
     def refine(self, logits: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Refines a network's prediction of one image.

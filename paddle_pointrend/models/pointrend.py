@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import Sequence
-from numbers import Integral
 from typing import NamedTuple
 
 import paddle
@@ -14,7 +13,7 @@ from paddle_pointrend.models.point_head import PointHead
 from paddle_pointrend.models.sizes import check_divisible, crop_to, if_of_size, interpolate, pad_to_multiple, resize
 from paddle_pointrend.models.taps import Taps
 from paddle_pointrend.models.weights import load_pretrained
-from paddle_pointrend.option_checks import check_counts
+from paddle_pointrend.option_checks import check_counts, is_count
 from paddle_pointrend.points import Execution, Subdivision, SubdivisionStep, choose_execution, sample_training_points
 from paddle_pointrend.points.selection import check_sampling_options
 
@@ -286,7 +285,7 @@ def _points_of_steps(num_points, steps, coarse_stride):
     if steps < 0:
         raise ValueError(f"subdivision_steps must be at least 0, got {steps}")
     points = list(num_points) if isinstance(num_points, (list, tuple)) else [num_points] * steps
-    if len(points) != steps or any(not isinstance(p, Integral) or p < 1 for p in points):
+    if len(points) != steps or not all(map(is_count, points)):
         raise ValueError(
             f"num_subdivision_points must be a whole number >= 1 or a list of {steps} such numbers, one a step, "
             f"got {num_points}"
