@@ -16,6 +16,7 @@ from paddle import nn
 from paddle_pointrend.models.instance.box_head import he_normal
 from paddle_pointrend.models.instance.mask_targets import MatchedMasks, mask_loss
 from paddle_pointrend.models.instance.roi_align import pool_in_graph, pool_levels
+from paddle_pointrend.option_checks import check_counts
 from paddle_pointrend.points import Execution
 
 
@@ -29,6 +30,9 @@ class StandardMaskHead(nn.Layer):
         pool_size: side of the pooled maps, half of the masks'.
         channels: of each convolution.
         num_convs: 3x3 convolutions.
+
+    Raises:
+        ValueError: a number of classes, channels or pixels below 1.
     """
 
     train_on_predicted_boxes = False
@@ -45,6 +49,7 @@ class StandardMaskHead(nn.Layer):
         num_convs: int = 4,
     ) -> None:
         super().__init__()
+        check_counts(num_classes=num_classes, in_channels=in_channels, pool_size=pool_size, channels=channels)
         self.num_classes, self.in_channels, self.strides = num_classes, in_channels, list(strides)
         self.pool_size = pool_size
         zero = nn.initializer.Constant(0.0)

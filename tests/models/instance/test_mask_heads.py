@@ -6,6 +6,7 @@ import pytest
 import slow_instance_references as slow
 import slow_references
 
+from paddle_pointrend.models.instance.box_head import BoxHead
 from paddle_pointrend.models.instance.mask_heads import PointRendMaskHead
 from paddle_pointrend.models.instance.mask_targets import MatchedMasks, masks_at_points, masks_in_boxes
 from paddle_pointrend.models.instance.region_points import RegionPoints
@@ -198,3 +199,18 @@ def test_pointrend_losses_are_the_definition(features, head, monkeypatch):
     labels = masks_at_points(matched, paddle.to_tensor(np.float32(places))).numpy()
     loss_point = slow.binary_cross_entropy(logits, labels).mean()
     assert float(losses["loss_mask_point"]) == pytest.approx(loss_point, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: BoxHead(0, 4, [4]), "num_classes must be a whole number of at least 1, got 0"),
+        (lambda: BoxHead(2, 4, [4], num_fcs=0), "num_fcs must be .*, got 0"),
+        (lambda: StandardMaskHead(2, channels=0), "channels must be .*, got 0"),
+        (lambda: PointRendMaskHead(2, coarse_head={"fc_channels": "8"}), "fc_channels must be .*, got '8'"),
+        (lambda: PointRendMaskHead(2, num_subdivision_points=0), "num_subdivision_points must be .*, got 0"),
+    ],
+)
+def test_counts_below_1_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
